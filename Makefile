@@ -1,0 +1,40 @@
+# make run    set up, and serve this host's metrics (the bundled recording where this host has no readable VMX MSRs)
+# make test   set up, and run the whole test suite; installs with apt the tools it needs where it is root
+# make bench  measure vmxd against its peers (apt-get install prometheus-node-exporter); 4 minutes, on an idle machine
+# make golden rewrite tests/hosts/*/metrics.prom and look at the difference
+
+PYTHON ?= python3
+VENV   ?= .venv
+LISTEN ?= 127.0.0.1:10480
+EXAMPLE = tests/hosts/lakefield-i5-l16g7
+READY   = $(VENV)/.ready
+
+.PHONY: run test bench golden clean
+
+$(READY): pyproject.toml vmxd/__init__.py
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --editable '.[dev]'
+	touch $@
+
+run: $(READY)
+	@if $(VENV)/bin/vmxd metrics | grep -qE '^vmx_status\{status="(no_vmx|unreadable)"\} 1'; then \
+	  echo "make run: this host has no readable VMX MSRs; serving the bundled recording $(EXAMPLE) instead:"; \
+	  $(VENV)/bin/vmxd show | sed -n 's/^/  /; /^  status/,/^  cpus/p' | grep -v '^  cpus'; \
+	  exec $(VENV)/bin/vmxd serve --web.listen-address=$(LISTEN) --root $(EXAMPLE); \
+	else \
+	  exec $(VENV)/bin/vmxd serve --web.listen-address=$(LISTEN); \
+	fi
+
+test: $(READY)
+	tests/install-tools
+	$(VENV)/bin/pytest $(PYTEST_ARGS)
+
+bench: $(READY)
+	$(VENV)/bin/python -m bench $(BENCH_ARGS)
+
+golden: $(READY)
+	$(VENV)/bin/pytest tests/test_hosts.py --update-golden
+	git diff --stat -- tests/hosts
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
