@@ -1,0 +1,53 @@
+"""The kernel's cpulist format: "0-3,8,10-14" (Linux Documentation/admin-guide/kernel-parameters.rst, cpu lists)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from typing import Final
+
+CPU_MAX: Final = 65535
+"""The largest CPU number that is believed; Linux on x86 stops at 8191 (NR_CPUS)."""
+
+_LONG: Final = 60
+_RANGE: Final = re.compile(r"(\d+)(?:-(\d+)(?::(\d+)/(\d+))?)?", re.ASCII)
+
+
+def parse(text: str) -> tuple[int, ...]:
+    """Return the CPUs of a list, ascending, each once.
+
+    Accepts what the kernel accepts: N, N-M and N-M:USED/GROUP, separated by commas; an empty list is no CPU.
+    Raises ValueError, saying what is wrong, on anything else and on numbers above CPU_MAX.
+    """
+    cpus: set[int] = set()
+    for part in text.strip().split(",") if text.strip() else ():
+        match = _RANGE.fullmatch(part.strip())
+        if not match or len(part) > 40:
+            raise ValueError(f"{part[:40]!r} is no CPU list")
+        first, last = int(match[1]), int(match[2] or match[1])
+        used, group = int(match[3] or 1), int(match[4] or 1)
+        if last > CPU_MAX:
+            raise ValueError(f"CPU {last} is above {CPU_MAX}")
+        if first > last or not 0 < used <= group:
+            raise ValueError(f"{part!r} is an empty range")
+        cpus.update(cpu for cpu in range(first, last + 1) if (cpu - first) % group < used)
+    return tuple(sorted(cpus))
+
+
+def describe(cpus: Collection[int]) -> str:
+    """Return CPUs with their noun, for people: "CPU 4", "CPUs 0-3"; of a long list the count and the beginning."""
+    text = format_cpus(cpus)
+    if len(text) > _LONG:
+        return f"{len(cpus)} CPUs ({text[:_LONG].rpartition(',')[0]},…)"
+    return f"CPU{'' if len(cpus) == 1 else 's'} {text}"
+
+
+def format_cpus(cpus: Iterable[int]) -> str:
+    """Return CPUs as the kernel prints them, e.g. "0-3,8"; no CPU is ""."""
+    spans: list[list[int]] = []
+    for cpu in sorted(cpus):
+        if spans and spans[-1][1] == cpu - 1:
+            spans[-1][1] = cpu
+        else:
+            spans.append([cpu, cpu])
+    return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in spans)

@@ -1,0 +1,33 @@
+"""The errors that end a command: one sentence, one hint, an exit code; caught in cli.py only.
+
+A failed read of one MSR on one CPU is no exception but a fact (facts.Failed).
+"""
+
+from __future__ import annotations
+
+
+class VmxdError(Exception):
+    """Raised when a command cannot do what it was asked for; ``hint`` is the next step, exit code 2."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(VmxdError):
+    """Raised when an argument cannot be used: an unknown name, a bad CPU list."""
+
+
+class RootError(VmxdError):
+    """Raised when --root is no host: missing, not a directory, or without CPUs."""
+
+
+class MalformedFileError(VmxdError):
+    """Raised when a file under --root does not read as it should; ``path`` and ``line`` (from 1) say where."""
+
+    def __init__(self, path: str, line: int, message: str) -> None:
+        super().__init__(
+            f"{path}:{line}: {message}", "if this is a recording it is damaged: make a new one with vmxd record DIR"
+        )
+        self.path = path
+        self.line = line

@@ -1,0 +1,44 @@
+"""What an error of /dev/cpu/N/msr means (arch/x86/kernel/msr.c, Linux 6.12) and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Errno:
+    """One errno of open() or read() on /dev/cpu/N/msr: what it says about the host, and the next step."""
+
+    name: str
+    meaning: str
+    hint: str
+
+
+ERRNOS: Final[dict[str, Errno]] = {
+    row.name: row
+    for row in (
+        Errno("ENOENT", "there is no /dev/cpu/*/msr", "load the msr module: modprobe msr"),
+        Errno(
+            "EACCES", "/dev/cpu/*/msr may not be opened by this user", "run as root, or serve what vmxd record wrote"
+        ),
+        Errno(
+            "EPERM",
+            "CAP_SYS_RAWIO is missing, or a device cgroup forbids it",
+            "run with CAP_SYS_RAWIO in the initial user namespace",
+        ),
+        Errno("ENXIO", "the CPU is offline, or its msr device is gone", "look at /sys/devices/system/cpu/online"),
+        Errno(
+            "EIO",
+            "RDMSR faulted (#GP)",
+            "in a guest, its hypervisor filters the MSR; else look at firmware and microcode",
+        ),
+        Errno("ENODATA", "reading gave fewer than 8 bytes", "this is not the kernel's msr device; check --root"),
+    )
+}
+"""By name. ENODATA is not the kernel's: vmxd reports a short read by it."""
+
+
+def explain(name: str) -> Errno:
+    """Return what is known of an errno; one that msr.c never returns is named as it is."""
+    return ERRNOS.get(name) or Errno(name, f"reading /dev/cpu/*/msr failed with {name}", "see the kernel log")
