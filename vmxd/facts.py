@@ -1,0 +1,106 @@
+"""What was read from a host: plain facts, no judgement. host/ makes them; everything else takes them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A read that failed: the errno's name (tables.errnos says what it means)."""
+
+    errno: str
+
+
+Reading = int | Failed
+"""One MSR on one CPU: its 64-bit value, or why there is none. Without a reading, it was not recorded there."""
+
+
+class Missing(enum.Enum):
+    """Why an MSR has no value although nothing failed."""
+
+    ABSENT = "absent"
+    """The CPU enumerates that it does not exist."""
+    NOT_RECORDED = "not_recorded"
+
+
+MsrState = int | Failed | Missing
+"""One MSR on one CPU as understood: value, failed, absent or not recorded."""
+
+
+_FEAT_CTL_VENDORS: Final = frozenset(("GenuineIntel", "CentaurHauls", "Shanghai"))
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """What /proc/cpuinfo says of one logical CPU; None where it has no such line."""
+
+    vendor: str | None = None
+    family: int | None = None
+    model: int | None = None
+    stepping: int | None = None
+    model_name: str | None = None
+    microcode: str | None = None
+    vmx: bool = False
+    hypervisor: bool = False
+
+    @property
+    def vmx_flag(self) -> bool | None:
+        """What the flag "vmx" says of CPUID.1:ECX[5]: True, False, or None where its absence says nothing.
+
+        On CPUs of the makers that have VMX, Linux clears the flag where IA32_FEATURE_CONTROL forbids VMX
+        (kernel/cpu/feat_ctl.c). In a guest it is what the hypervisor gave.
+        """
+        if self.vmx:
+            return True
+        return None if self.vendor in _FEAT_CTL_VENDORS and not self.hypervisor else False
+
+    @property
+    def signature(self) -> str | None:
+        """family-model-stepping in hex, as Linux names microcode files: 06-55-04."""
+        if self.family is None or self.model is None or self.stepping is None:
+            return None
+        return f"{self.family:02x}-{self.model:02x}-{self.stepping:02x}"
+
+
+class Source(enum.Enum):
+    """Where the MSR values come from."""
+
+    LIVE = "live"
+    RECORDING = "recording"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One host as read.
+
+    root: the directory it was read from.
+    read_at: Unix time in seconds when its MSRs were read.
+    cpus: identity by CPU number, online CPUs only.
+    online, present, isolated: CPU numbers, ascending, from sys/devices/system/cpu.
+    excluded: online CPUs that were left alone (--cpus, --skip-isolated).
+    readings: MSR index -> CPU number -> reading.
+    kernel: release of the running kernel, None where not recorded.
+    notes: what the reader found odd, one sentence each.
+    """
+
+    root: str
+    source: Source
+    read_at: float
+    cpus: Mapping[int, Cpu]
+    online: tuple[int, ...]
+    present: tuple[int, ...]
+    isolated: tuple[int, ...]
+    excluded: tuple[int, ...]
+    readings: Mapping[int, Mapping[int, Reading]]
+    kernel: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def offline(self) -> tuple[int, ...]:
+        """CPUs that are present but not online."""
+        online = set(self.online)
+        return tuple(cpu for cpu in self.present if cpu not in online)
