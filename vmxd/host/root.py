@@ -1,0 +1,132 @@
+"""A host is a root directory: / is the live machine, a recording is any other (vmxd record writes one)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection
+
+from vmxd import cpulist
+from vmxd.errors import RootError, UsageError, VmxdError
+from vmxd.facts import Failed, Host, Reading, Source
+from vmxd.host import cpus, recording
+from vmxd.host.files import Files
+from vmxd.host.msr import MsrDevices, read_msrs
+
+_ATTEMPTS = 10
+_GONE = frozenset((Failed("ENOENT"), Failed("ENXIO")))
+
+
+def read_host(
+    root: str,
+    only: Collection[int] | None = None,
+    skip_isolated: bool = False,
+    devices: MsrDevices | None = None,
+) -> Host:
+    """Read one host.
+
+    root: / or a directory of the same form; with an msr.txt in it, a recording, which is read whole or not at all:
+    where another takes its place meanwhile, that one is read.
+    only: CPUs to read, all online ones by default; skip_isolated: leave out those of the kernel's isolcpus.
+    devices: what to read MSRs from, by default dev/cpu/N/msr under the root.
+
+    Raises RootError, MalformedFileError, UsageError.
+    """
+    for _ in range(_ATTEMPTS):
+        before = _stamp(root)
+        try:
+            host = _read_host(root, only, skip_isolated, devices)
+        except VmxdError:
+            if _stamp(root) == before:
+                raise
+        else:
+            if host.source is Source.LIVE or _stamp(root) == before:
+                return host
+    raise RootError(f"{root} is replaced faster than it can be read", "try again")
+
+
+def _stamp(root: str) -> tuple[int, int] | None:
+    """Return what tells a directory from one that takes its place."""
+    try:
+        found = os.stat(root)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _read_host(root: str, only: Collection[int] | None, skip_isolated: bool, devices: MsrDevices | None) -> Host:
+    files = Files(root)
+    if not os.path.isdir(root):
+        raise RootError(f"{root!r} is not a directory", "--root takes / or a directory that vmxd record wrote")
+    online = cpus.read_online(files)
+    isolated = files.read_cpulist(cpus.ISOLATED) or ()
+    wanted = [cpu for cpu in online if (only is None or cpu in only) and not (skip_isolated and cpu in isolated)]
+    notes = _notes_on_selection(online, only)
+    if not wanted:
+        raise UsageError(
+            "no online CPU is left to read", f"online are {cpulist.format_cpus(online)}; see --cpus and --skip-isolated"
+        )
+
+    cpuinfo = cpus.read_cpuinfo(files)
+    if recording.is_recording(files):
+        source = Source.RECORDING
+        readings = _keep(recording.read_recording(files, online), wanted)
+        read_at = os.path.getmtime(files.path(recording.MSR_FILE))
+        recorded = {cpu for by_cpu in readings.values() for cpu in by_cpu}
+        wanted = [cpu for cpu in wanted if cpu in recorded] or wanted
+    else:
+        source = Source.LIVE
+        read_at = time.time()
+        readings = read_msrs(devices or MsrDevices(files), wanted, cpuinfo)
+        if gone := _gone(files, readings):
+            online = tuple(cpu for cpu in online if cpu not in gone)
+            wanted = [cpu for cpu in wanted if cpu not in gone]
+            readings = _keep(readings, wanted)
+        notes += _notes_on_count(root, online)
+
+    scanned = set(wanted)
+    return Host(
+        root=root,
+        source=source,
+        read_at=read_at,
+        cpus={cpu: cpuinfo[cpu] for cpu in online if cpu in cpuinfo},
+        online=online,
+        present=files.read_cpulist(cpus.PRESENT) or online,
+        isolated=isolated,
+        excluded=tuple(cpu for cpu in online if cpu not in scanned),
+        readings=readings,
+        kernel=(files.read_text(recording.KERNEL) or "").strip() or None,
+        notes=notes,
+    )
+
+
+def _notes_on_selection(online: tuple[int, ...], only: Collection[int] | None) -> tuple[str, ...]:
+    missing = cpulist.format_cpus(set(only or ()).difference(online))
+    return (f"--cpus names {missing}, not online",) if missing else ()
+
+
+def _notes_on_count(root: str, online: tuple[int, ...]) -> tuple[str, ...]:
+    """Compare the CPUs that sysfs lists with what psutil counts; only the live machine can be asked."""
+    if os.path.realpath(root) != "/":
+        return ()
+    import psutil  # noqa: PLC0415 (costs 25 ms, and only a live scan needs it)
+
+    count = psutil.cpu_count(logical=True)
+    if count is None or count == len(online):
+        return ()
+    return (f"sysfs lists {len(online)} online CPUs, psutil counts {count}: a container may hide some",)
+
+
+def _keep(readings: dict[int, dict[int, Reading]], wanted: Collection[int]) -> dict[int, dict[int, Reading]]:
+    """Return the readings of the wanted CPUs; an MSR that has none is gone."""
+    kept = frozenset(wanted)
+    if all(kept.issuperset(by_cpu) for by_cpu in readings.values()):
+        return readings
+    selected = {index: {cpu: by_cpu[cpu] for cpu in by_cpu if cpu in kept} for index, by_cpu in readings.items()}
+    return {index: by_cpu for index, by_cpu in selected.items() if by_cpu}
+
+
+def _gone(files: Files, readings: dict[int, dict[int, Reading]]) -> set[int]:
+    """Return the CPUs that went offline while they were read: they are offline, not failed."""
+    suspects = {cpu for by_cpu in readings.values() for cpu, reading in by_cpu.items() if reading in _GONE}
+    return suspects.difference(cpus.read_online(files)) if suspects else suspects
