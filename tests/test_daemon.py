@@ -1,0 +1,192 @@
+"""A real ``vmxd serve`` whose recording is replaced or damaged under it, or goes out of date."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from tests.server import Server
+from tests.support import HOSTS, LAKEFIELD, vmxd
+from tests.test_notify import SECONDS, Manager, get, managing, port_of, serving_one, until
+from vmxd.export.metrics import HostCollector, to_text
+from vmxd.host.files import Files
+from vmxd.host.recording import MSR_FILE, write_recording
+from vmxd.host.root import read_host
+from vmxd.host.witness import BOOT_ID
+from vmxd.scan import scan
+
+OLD: Final = HOSTS / "skylake-6700k"
+NEW: Final = HOSTS / "kabylake-8550u"
+"""Two that have the same CPUs online, so that a mixture of them would be no error."""
+
+
+def value(page: str, name: str) -> float | None:
+    """Return the value of the one series of a name, None where there is none."""
+    samples = [sample for family in parse_text(page) for sample in family.samples if sample.name == name]
+    assert len(samples) < 2
+    return samples[0].value if samples else None
+
+
+def host_lines(page: str) -> list[str]:
+    """Return what a page says of the host, less what it says of vmxd."""
+    return [line for line in page.splitlines() if line.startswith("vmx_")]
+
+
+def lines_of(root: Path) -> list[str]:
+    """Return what a page must say of a recording."""
+    return host_lines(to_text(HostCollector(scan(str(root)).inventory)).decode())
+
+
+def record(root: Path, destination: Path) -> None:
+    """Write or replace a recording as ``vmxd record`` does, without the start of a program."""
+    write_recording(Files(str(root)), read_host(str(root)), str(destination))
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
+    """Be told by vmxd what systemd would be."""
+    with managing(tmp_path, monkeypatch) as listening:
+        yield listening
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make vmxd look about often: a short watchdog shortens all its turns."""
+    monkeypatch.setenv("WATCHDOG_USEC", "40000")
+
+
+def rescan(server: Server, manager: Manager) -> None:
+    """Have a server scan again, and wait until it has."""
+    server.process.send_signal(signal.SIGHUP)
+    manager.wait_for("RELOADING=1")
+    manager.wait_for("READY=1")
+
+
+class TestNewRecording:
+    """A recording that is replaced while it is served."""
+
+    def test_record(self, tmp_path: Path) -> None:
+        """What vmxd record writes is served within seconds, with nobody asking for it."""
+        root = tmp_path / "recording"
+        record(OLD, root)
+        with serving_one(root) as server:
+            assert lines_of(OLD) == host_lines(get(port_of(server)))
+            assert 0 == vmxd("record", "--root", NEW, root).returncode
+
+            until(lambda: lines_of(NEW) == host_lines(get(port_of(server))))
+
+    @pytest.mark.usefixtures("quick")
+    def test_never_half(self, tmp_path: Path) -> None:
+        """In 30 replacements every answer is all old or all new."""
+        root = tmp_path / "recording"
+        record(OLD, root)
+        pages = [lines_of(OLD), lines_of(NEW)]
+        with serving_one(root) as server:
+            port, answers = port_of(server), 0
+            for number in range(30):
+                record((NEW, OLD)[number % 2], root)
+                deadline = time.monotonic() + SECONDS
+                while pages[(number + 1) % 2] != (lines := host_lines(get(port))):
+                    assert lines in pages
+                    assert time.monotonic() < deadline
+                    answers += 1
+            assert answers > 30
+
+    @pytest.mark.usefixtures("quick")
+    def test_replaced_while_it_is_read(self, tmp_path: Path) -> None:
+        """A recording that is replaced between two reads of one scan is not mixed with the next, which is served."""
+        root, slow = tmp_path / "recording", tmp_path / "slow"
+        root.symlink_to(OLD)
+        record(OLD, slow)
+        cpuinfo = (slow / "proc/cpuinfo").read_bytes()
+        (slow / "proc/cpuinfo").unlink()
+        os.mkfifo(slow / "proc/cpuinfo")
+
+        def point_to(directory: Path) -> None:
+            (tmp_path / "link").symlink_to(directory)
+            (tmp_path / "link").replace(root)
+
+        opened: list[int] = []
+
+        def is_reading() -> bool:
+            with contextlib.suppress(OSError):  # ENXIO: nobody reads
+                opened.append(os.open(slow / "proc/cpuinfo", os.O_WRONLY | os.O_NONBLOCK))
+            return bool(opened)
+
+        with serving_one(root) as server:
+            port = port_of(server)
+            point_to(slow)
+            until(is_reading)
+            point_to(NEW)
+            os.set_blocking(opened[0], True)
+            with open(opened[0], "wb") as fifo:
+                fifo.write(cpuinfo)
+
+            deadline = time.monotonic() + SECONDS
+            while lines_of(NEW) != (lines := host_lines(get(port))):
+                assert lines_of(OLD) == lines
+                assert time.monotonic() < deadline
+
+    @pytest.mark.usefixtures("quick")
+    @pytest.mark.parametrize("damage", ["truncated", "without-msr.txt", "gone"])
+    def test_damaged(self, tmp_path: Path, manager: Manager, damage: str) -> None:
+        """A recording that is damaged leaves the last good answer in force, and one line in the log."""
+        root = tmp_path / "recording"
+        record(OLD, root)
+        with serving_one(root) as server:
+            port = port_of(server)
+            manager.wait_for("READY=1")
+            if damage == "truncated":
+                text = (root / MSR_FILE).read_text()
+                (tmp_path / "new").write_text(text[: len(text) // 2])
+                (tmp_path / "new").replace(root / MSR_FILE)
+            elif damage == "without-msr.txt":
+                (root / MSR_FILE).unlink()
+            else:
+                root.rename(tmp_path / "elsewhere")
+            until(lambda: "the last good scan stays" in server.log)
+            for _ in range(2):
+                rescan(server, manager)
+
+            assert lines_of(OLD) == host_lines(get(port))
+            assert 1 == server.log.count("the last good scan stays")
+
+            shutil.rmtree(root, ignore_errors=True)
+            record(NEW, root)
+            until(lambda: lines_of(NEW) == host_lines(get(port)))
+
+
+class TestStale:
+    """vmxd_recording_stale: whether this machine has changed since it was recorded."""
+
+    def test_this_machine(self, tmp_path: Path, manager: Manager) -> None:
+        """A recording of this machine is up to date, until it is of another boot: then a new one is asked for."""
+        root, request = tmp_path / "recording", tmp_path / "request"
+        assert 0 == vmxd("record", root).returncode
+        with serving_one(root, f"--rescan-request={request}") as server:
+            manager.wait_for("READY=1")
+            rescan(server, manager)
+            assert 0 == value(get(port_of(server)), "vmxd_recording_stale")
+            assert not request.exists()
+
+            (root / BOOT_ID).write_text("00000000-0000-4000-8000-000000000000\n")
+            rescan(server, manager)
+            assert 1 == value(get(port_of(server)), "vmxd_recording_stale")
+            until(request.exists)
+
+    def test_unknown(self, manager: Manager) -> None:
+        """Of a recording without boot_id nothing tells, so there is no series."""
+        with serving_one(LAKEFIELD) as server:
+            manager.wait_for("READY=1")
+            rescan(server, manager)
+
+            assert value(get(port_of(server)), "vmxd_recording_stale") is None

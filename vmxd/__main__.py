@@ -1,0 +1,7 @@
+"""python -m vmxd."""
+
+import sys
+
+from vmxd.cli import main
+
+sys.exit(main())

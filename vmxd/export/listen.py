@@ -1,0 +1,66 @@
+"""Listening sockets from --web.listen-address: ":10480", "127.0.0.1:10480", "[::1]:10480"."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from typing import Final
+
+from vmxd.errors import UsageError, VmxdError
+
+BACKLOG: Final = 1024
+_LISTEN_FDS_START: Final = 3
+
+_ADDRESS: Final = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>\d{1,5})", re.ASCII)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Return host ("" for every address of the machine) and port. Raises UsageError."""
+    match = _ADDRESS.fullmatch(text)
+    if not match or int(match["port"]) > 65535:
+        raise UsageError(
+            f"{text!r} is no address to listen on", "write [HOST]:PORT, as in :10480, 127.0.0.1:10480 or [::1]:10480"
+        )
+    return match["v6"] or match["host"] or "", int(match["port"])
+
+
+def open_sockets(address: str) -> list[socket.socket]:
+    """Return the listening sockets of one address; no host means IPv6 and IPv4, as in Go. Raises VmxdError."""
+    host, port = parse_address(address)
+    any_host = host or "0.0.0.0"  # noqa: S104 (asked for)
+    try:
+        if not host and socket.has_dualstack_ipv6():
+            both = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+            return [_without_delay(both)]
+        found = socket.getaddrinfo(any_host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return [
+            _without_delay(socket.create_server(sockaddr, family=family, backlog=BACKLOG))
+            for family, *_, sockaddr in found
+        ]
+    except (OSError, UnicodeError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise VmxdError(f"cannot listen on {address}: {reason}", "choose another with --web.listen-address") from error
+
+
+def systemd_sockets() -> list[socket.socket]:
+    """Return the sockets of socket activation, sd_listen_fds(3). Raises UsageError where there is none."""
+    count = os.environ.get("LISTEN_FDS", "0") if os.environ.get("LISTEN_PID") == str(os.getpid()) else "0"
+    if not count.isascii() or not count.isdecimal() or count == "0":
+        raise UsageError("systemd has handed over no socket", "--web.systemd-socket is for vmxd.socket")
+    found = [socket.socket(fileno=_LISTEN_FDS_START + number) for number in range(int(count))]
+    return [listener if listener.family == socket.AF_UNIX else _without_delay(listener) for listener in found]
+
+
+def _without_delay(listener: socket.socket) -> socket.socket:
+    """Switch Nagle's algorithm off for the connections to come; asyncio does so for sockets of its own making only."""
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def describe(listener: socket.socket) -> str:
+    """Return the URL host and port of a listening socket; the path of a unix socket."""
+    if listener.family == socket.AF_UNIX:
+        return str(listener.getsockname())
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,49 @@
+"""Which form of the metrics a client asks for: Accept and Accept-Encoding (RFC 9110, 12.5)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+
+
+class Format(enum.Enum):
+    """The formats that vmxd speaks; the value is the Content-Type."""
+
+    TEXT = "text/plain; version=0.0.4; charset=utf-8"
+    OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+def choose_format(accept: str) -> Format:
+    """Return OpenMetrics 1.0 where the client takes it and likes it at least as well as text, else text.
+
+    No header, or one that takes neither, gets text: it is what every scraper reads.
+    """
+    openmetrics = text = 0.0
+    for media_type, parameters in _parse(accept):
+        quality = _quality(parameters)
+        if media_type == "application/openmetrics-text" and parameters.get("version", "1.0.0") == "1.0.0":
+            openmetrics = max(openmetrics, quality)
+        elif media_type in ("text/plain", "text/*", "*/*") and parameters.get("version", "0.0.4") == "0.0.4":
+            text = max(text, quality)
+    return Format.OPENMETRICS if openmetrics > 0 and openmetrics >= text else Format.TEXT
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Return whether the client takes gzip."""
+    qualities = {coding: _quality(parameters) for coding, parameters in _parse(accept_encoding)}
+    return qualities.get("gzip", qualities.get("*", 0.0)) > 0
+
+
+def _parse(header: str) -> Iterator[tuple[str, dict[str, str]]]:
+    for part in header.split(","):
+        name, *parameters = part.split(";")
+        pairs = (parameter.partition("=") for parameter in parameters)
+        yield name.strip().lower(), {key.strip().lower(): value.strip().strip('"') for key, _, value in pairs}
+
+
+def _quality(parameters: dict[str, str]) -> float:
+    try:
+        quality = float(parameters.get("q", "1"))
+    except ValueError:
+        return 0.0
+    return quality if 0 <= quality <= 1 else 0.0

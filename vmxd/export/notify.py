@@ -1,0 +1,37 @@
+"""Tell systemd how the service does: the datagrams of sd_notify(3), where NOTIFY_SOCKET asks for them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+
+log = logging.getLogger(__name__)
+
+
+def notify(*assignments: str) -> None:
+    """Send assignments like READY=1; without NOTIFY_SOCKET, do nothing. A socket that fails is logged, not raised."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+            connection.sendto("\n".join(assignments).encode(), address)
+    except OSError as error:
+        log.warning("systemd cannot be notified: %s", error.strerror or error)
+
+
+def reloading() -> tuple[str, str]:
+    """Return the assignments that begin a reload; READY=1 ends it."""
+    return "RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
+
+
+def watchdog_seconds() -> float | None:
+    """Return how often systemd wants to hear WATCHDOG=1 at the latest; None where it does not watch this process."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    text = os.environ.get("WATCHDOG_USEC", "")
+    return int(text) / 1e6 if text.isascii() and text.isdecimal() and int(text) else None

@@ -1,0 +1,171 @@
+"""The server: accepts connections, keeps their number within bounds, ends those that are over their time.
+
+Above the bound the idlest connection that has nothing to say goes, so that whoever speaks at once is always answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import resource
+import socket
+from asyncio import sslproto
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from vmxd.export.connection import HttpConnection
+from vmxd.export.listen import describe
+from vmxd.export.site import Site
+
+if TYPE_CHECKING:
+    from vmxd.export.web_config import WebConfigFile
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS_MAX: Final = 256
+"""Connections at one time; fewer where the limit of open files is low."""
+TLS_CONNECTIONS_MAX: Final = 32
+"""The same with TLS, where OpenSSL keeps some 70 KiB for each connection, in its handshake too."""
+TLS_BUFFER_BYTES: Final = 4 * 1024
+"""What asyncio keeps for each TLS connection beside that: 256 KiB if it is not told otherwise."""
+HANDSHAKE_SECONDS: Final = 10.0
+_OTHER_FILES: Final = 32
+_ACCEPT_BATCH: Final = 16
+_RETRY_SECONDS: Final = 0.1
+
+
+class Server:
+    """Serves a site on listening sockets; ``site`` may be replaced at any time.
+
+    web_config: TLS, passwords and headers, read again when it changes; None: plain HTTP for everybody.
+    """
+
+    def __init__(self, site: Site, listeners: Sequence[socket.socket], web_config: WebConfigFile | None = None) -> None:
+        self.site = site
+        self._listeners = listeners
+        self._loop = asyncio.get_running_loop()
+        self._connections: dict[HttpConnection, socket.socket] = {}  # the idlest first
+        self._tasks: set[asyncio.Task[None]] = set()
+        open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        is_tls = web_config is not None and web_config.current.tls is not None
+        bound = TLS_CONNECTIONS_MAX if is_tls else CONNECTIONS_MAX
+        self._connections_max = max(1, min(bound, open_files - _OTHER_FILES))
+        self._web_config = web_config
+        if web_config is not None:
+            from vmxd.export.auth import Authenticator  # noqa: PLC0415 (bcrypt: only where passwords are asked for)
+
+            sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
+            self._authenticator = Authenticator()
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Headers of every answer."""
+        return self._web_config.current.headers if self._web_config is not None else ()
+
+    def authorize(self, authorization: str | None) -> Awaitable[bool] | None:
+        """Return whether a request with this Authorization header may be answered; None: any may."""
+        if self._web_config is None:
+            return None
+        self._web_config.refresh()
+        users = self._web_config.current.users
+        return self._authenticator.check(authorization, users) if users else None
+
+    def start(self) -> None:
+        """Begin to accept connections."""
+        scheme = "https" if self._web_config is not None and self._web_config.current.tls else "http"
+        for listener in self._listeners:
+            listener.setblocking(False)
+            self._loop.add_reader(listener, self._accept, listener)
+            log.info("listening on %s://%s/", scheme, describe(listener))
+
+    async def stop(self) -> None:
+        """Accept no more, and end every connection."""
+        for listener in self._listeners:
+            self._loop.remove_reader(listener)
+            listener.close()
+        for connection in list(self._connections):
+            connection.end()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # the transports close in the next turn of the loop
+
+    def sweep(self) -> None:
+        """End the connections that are over their time; to be called about every second."""
+        now = self._loop.time()
+        for connection in [connection for connection in self._connections if connection.deadline < now]:
+            self._end(connection)
+
+    def touch(self, connection: HttpConnection) -> None:
+        """Take note that a client has said something."""
+        if (client := self._connections.pop(connection, None)) is not None:
+            self._connections[connection] = client
+
+    def forget(self, connection: HttpConnection) -> None:
+        """Take note that a connection is no more."""
+        self._connections.pop(connection, None)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(_ACCEPT_BATCH):
+            try:
+                client, _address = listener.accept()
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                continue  # it went away before we came to it
+            except OSError:  # out of files or memory: make room, and let the loop breathe
+                self._make_room()
+                self._loop.remove_reader(listener)
+                self._loop.call_later(_RETRY_SECONDS, self._resume, listener)
+                return
+            if len(self._connections) >= self._connections_max:
+                self._make_room()
+            self._start_connection(client)
+
+    def _resume(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:
+            self._loop.add_reader(listener, self._accept, listener)
+
+    def _start_connection(self, client: socket.socket) -> None:
+        client.setblocking(False)
+        connection = HttpConnection(self)
+        self._connections[connection] = client
+        task = self._loop.create_task(self._connect(connection, client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, connection: HttpConnection, client: socket.socket) -> None:
+        context = None
+        if self._web_config is not None:
+            self._web_config.refresh()
+            context = self._web_config.current.ssl_context()
+        timeout = HANDSHAKE_SECONDS if context is not None else None
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: connection, client, ssl=context, ssl_handshake_timeout=timeout
+            )
+        except OSError:  # the client is gone, or does not agree with us on TLS
+            client.close()
+            self.forget(connection)
+
+    def _make_room(self) -> None:
+        """End the idlest connection that has nothing to say, or has had its turn and wants more; else the idlest."""
+        chosen = (
+            connection for connection, client in self._connections.items() if connection.waits or not _has_data(client)
+        )
+        if (connection := next(chosen, next(iter(self._connections), None))) is not None:
+            self._end(connection)
+
+    def _end(self, connection: HttpConnection) -> None:
+        client = self._connections.pop(connection)
+        if connection.is_connected:
+            connection.end()
+        else:
+            with contextlib.suppress(OSError):  # gone already
+                client.shutdown(socket.SHUT_RDWR)  # in its TLS handshake, which ends of that
+
+
+def _has_data(client: socket.socket) -> bool:
+    try:
+        return bool(client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False
