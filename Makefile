@@ -12,6 +12,9 @@ READY   = $(VENV)/.ready
 .PHONY: run test bench golden clean
 
 $(READY): pyproject.toml vmxd/__init__.py
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq --yes python3-venv; } || \
+	  { echo "make: Python's venv module is missing; apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --editable '.[dev]'
 	touch $@
