@@ -107,3 +107,9 @@ def test_any_text(text: str) -> None:
         return
 
     assert cpus == parse(format_cpus(cpus))
+
+
+def test_a_list_that_repeats_without_end() -> None:
+    """A list that names all CPUs ten thousand times is refused before it has cost much."""
+    with pytest.raises(ValueError, match="again and again"):
+        parse(",".join(["0-65535"] * 10_000))

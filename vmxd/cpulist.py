@@ -10,6 +10,8 @@ CPU_MAX: Final = 65535
 """The largest CPU number that is believed; Linux on x86 stops at 8191 (NR_CPUS)."""
 
 _LONG: Final = 60
+_NAMED_MAX: Final = 4 * (CPU_MAX + 1)
+"""CPUs that a list may name in all, repetitions counted: more is no list but an attempt to keep us busy."""
 _RANGE: Final = re.compile(r"(\d+)(?:-(\d+)(?::(\d+)/(\d+))?)?", re.ASCII)
 
 
@@ -20,6 +22,7 @@ def parse(text: str) -> tuple[int, ...]:
     Raises ValueError, saying what is wrong, on anything else and on numbers above CPU_MAX.
     """
     cpus: set[int] = set()
+    named = 0
     for part in text.strip().split(",") if text.strip() else ():
         match = _RANGE.fullmatch(part.strip())
         if not match or len(part) > 40:
@@ -30,6 +33,9 @@ def parse(text: str) -> tuple[int, ...]:
             raise ValueError(f"CPU {last} is above {CPU_MAX}")
         if first > last or not 0 < used <= group:
             raise ValueError(f"{part!r} is an empty range")
+        named += last - first + 1
+        if named > _NAMED_MAX:
+            raise ValueError("it names the same CPUs again and again")
         cpus.update(cpu for cpu in range(first, last + 1) if (cpu - first) % group < used)
     return tuple(sorted(cpus))
 
