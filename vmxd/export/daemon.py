@@ -1,6 +1,6 @@
 """vmxd serve: scan, serve, and scan again when a signal, a new recording or the host itself says so.
 
-A scan that fails keeps the last good answer in force, and says so in the log and in vmxd_recording_stale.
+A scan that fails keeps the last good answer in force, and says so in the log and in vmxd_scan_success.
 """
 
 from __future__ import annotations

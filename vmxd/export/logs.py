@@ -10,7 +10,6 @@ import time
 from typing import Final
 
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
-FORMATS: Final = ("logfmt", "json")
 
 _NAMES: Final = {number: name for name, number in LEVELS.items()}
 _PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}

@@ -60,7 +60,8 @@ def _read_host(root: str, only: Collection[int] | None, skip_isolated: bool, dev
         raise RootError(f"{root!r} is not a directory", "--root takes / or a directory that vmxd record wrote")
     online = cpus.read_online(files)
     isolated = files.read_cpulist(cpus.ISOLATED) or ()
-    wanted = [cpu for cpu in online if (only is None or cpu in only) and not (skip_isolated and cpu in isolated)]
+    chosen = frozenset(online if only is None else only).difference(isolated if skip_isolated else ())
+    wanted = [cpu for cpu in online if cpu in chosen]
     notes = _notes_on_selection(online, only)
     if not wanted:
         raise UsageError(
