@@ -13,6 +13,7 @@ from tests.support import REPOSITORY
 
 LAYERS: Final = (
     "vmxd.cli",
+    "vmxd.commands",
     "vmxd.export",
     "vmxd.privilege",
     "vmxd.scan",
@@ -30,9 +31,8 @@ LAYERS: Final = (
 )
 """Top to bottom: a module imports from its own layer and those below."""
 
-PURE: Final = tuple(
-    layer for layer in LAYERS if layer not in ("vmxd.cli", "vmxd.export", "vmxd.privilege", "vmxd.scan", "vmxd.host")
-)
+IMPURE: Final = ("vmxd.cli", "vmxd.commands", "vmxd.export", "vmxd.privilege", "vmxd.scan", "vmxd.host")
+PURE: Final = tuple(layer for layer in LAYERS if layer not in IMPURE)
 IMPURE_MODULES: Final = frozenset(
     ("os", "io", "pathlib", "socket", "subprocess", "time", "datetime", "random", "asyncio", "psutil", "logging", "sys")
 )

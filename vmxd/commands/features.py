@@ -1,0 +1,43 @@
+"""vmxd features: list every feature that vmxd knows, with its names elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+
+from vmxd.commands import EXIT_FINE
+from vmxd.commands.output import write
+from vmxd.commands.parser import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "features",
+        help="list every feature that vmxd knows, with its names elsewhere",
+        description="List features by vmxd's name, with their bit and their names in Linux, QEMU, libvirt and the SDM.",
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="only these; any name of a feature will do: ept, VMX_FEATURE_EPT, vmx-ept, 0x48b[33]",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON, with MSRs and fields too (docs/schema/features-1.json)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the features. Raises UsageError for a name that no feature has."""
+    from vmxd.export import catalogue
+    from vmxd.tables import FEATURES
+
+    chosen = [catalogue.find(name) for name in arguments.names] or list(FEATURES.values())
+    if arguments.json:
+        from vmxd.export.json import tables_document, to_json
+
+        write(to_json(tables_document(chosen)).encode(errors="replace"))
+    else:
+        write(catalogue.to_text(chosen).encode(errors="replace"))
+    return EXIT_FINE

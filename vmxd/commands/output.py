@@ -1,0 +1,56 @@
+"""Where a command's output goes: standard output, standard error, or a file that is replaced in one step."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from vmxd.errors import RootError, VmxdError
+
+
+def write(data: bytes) -> None:
+    """Write to standard output. A reader that has read enough is no error; a full disk is. Raises VmxdError."""
+    try:
+        with open(1, "wb", closefd=False) as stdout:
+            stdout.write(data)
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise VmxdError(
+            f"cannot write to standard output: {error.strerror}", "look at where the output goes"
+        ) from error
+
+
+def say(notes: Sequence[str]) -> None:
+    """Write notes on what was read to standard error."""
+    for note in notes:
+        print(f"vmxd: note: {note}", file=sys.stderr)
+
+
+def replace_file(path: str, data: bytes) -> None:
+    """Write a file so that a reader sees all of the old or all of the new one. Raises RootError.
+
+    A link is followed; a device or pipe is written to, not replaced.
+    """
+    path = os.path.realpath(path)
+    directory, name = os.path.split(path)
+    try:
+        if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+            with open(path, "wb") as file:
+                file.write(data)
+            return
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=f".{name}.", delete=False) as scratch:
+            try:
+                scratch.write(data)
+                scratch.flush()
+                os.fsync(scratch.fileno())
+                os.fchmod(scratch.fileno(), 0o644)
+                os.replace(scratch.name, path)
+            except BaseException:
+                os.unlink(scratch.name)
+                raise
+    except OSError as error:
+        raise RootError(f"cannot write {path}: {error.strerror}", "choose a file that you may write to") from error

@@ -1,0 +1,49 @@
+"""What every command's parser shares: errors that are ours, and the options that choose a host and its CPUs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import IO, Any, NoReturn, TypeAlias
+
+from vmxd import cpulist
+from vmxd.commands.output import write
+from vmxd.errors import UsageError
+from vmxd.scan import Scan, scan
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors are ours, whose output goes where ours does, and that guesses no flag."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 (handed through)
+        super().__init__(**options, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(message, f"see {self.prog} --help")
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]  # noqa: ARG002
+        write(message.encode())
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 (argparse has no public name for it)
+
+
+def host_options() -> Parser:
+    """Return the options that choose a host and its CPUs, as a parent for a command's parser."""
+    options = Parser(add_help=False)
+    options.add_argument("--root", default="/", metavar="DIR", help="the host: / or a recording (default: %(default)s)")
+    options.add_argument("--cpus", type=_cpus, metavar="LIST", help="read these CPUs only, as in 0-3,8")
+    options.add_argument("--skip-isolated", action="store_true", help="leave CPUs of the kernel's isolcpus alone")
+    return options
+
+
+def _cpus(text: str) -> tuple[int, ...]:
+    try:
+        return cpulist.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def scan_chosen(arguments: argparse.Namespace) -> Scan:
+    """Scan what the host options chose. Raises VmxdError."""
+    return scan(arguments.root, arguments.cpus, arguments.skip_isolated)

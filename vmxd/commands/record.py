@@ -1,0 +1,34 @@
+"""vmxd record: write what was read as a directory that every command takes as --root."""
+
+from __future__ import annotations
+
+import argparse
+
+from vmxd.commands import EXIT_FINE
+from vmxd.commands.output import say
+from vmxd.commands.parser import Commands, host_options
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "record",
+        parents=[host_options()],
+        help="write what was read as a directory that every command takes as --root",
+        description="Write a recording: proc/, sys/ and msr.txt, without serial numbers, host name or addresses. "
+        "An older recording in its place is replaced in one step.",
+    )
+    parser.add_argument("directory", metavar="DIR", help="directory to write")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the recording. Raises VmxdError."""
+    from vmxd.host.files import Files
+    from vmxd.host.recording import write_recording
+    from vmxd.host.root import read_host
+
+    host = read_host(arguments.root, arguments.cpus, arguments.skip_isolated)
+    say(host.notes)
+    write_recording(Files(arguments.root), host, arguments.directory)
+    return EXIT_FINE

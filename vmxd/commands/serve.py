@@ -1,0 +1,107 @@
+"""vmxd serve: scan the host and serve its metrics over HTTP."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+from typing import Final
+
+from vmxd.commands import EXIT_FINE
+from vmxd.commands.parser import Commands, host_options, scan_chosen
+from vmxd.errors import UsageError
+
+_TELEMETRY_PATH: Final = re.compile(r"/[A-Za-z0-9\-._~/]*")
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "serve",
+        parents=[host_options()],
+        help="serve the metrics over HTTP",
+        description="Scan the host once and serve its metrics.",
+    )
+    parser.add_argument(
+        "--web.listen-address",
+        dest="listen_addresses",
+        action="append",
+        metavar="[HOST]:PORT",
+        help="address to listen on; may be given more than once (default: :10480)",
+    )
+    parser.add_argument(
+        "--web.telemetry-path",
+        dest="telemetry_path",
+        default="/metrics",
+        metavar="PATH",
+        help="path of the metrics (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--web.config.file",
+        dest="web_config",
+        metavar="FILE",
+        help="TLS, client certificates and passwords, in the form of Prometheus' exporter-toolkit",
+    )
+    parser.add_argument(
+        "--web.systemd-socket",
+        dest="systemd_socket",
+        action="store_true",
+        help="listen on the sockets that systemd hands over, not on addresses",
+    )
+    parser.add_argument(
+        "--rescan-request",
+        metavar="FILE",
+        help="touch FILE when a recording is out of date, for a unit that records anew",
+    )
+    parser.add_argument(
+        "--user", metavar="NAME", help="become this user once the host is scanned and the sockets listen"
+    )
+    parser.add_argument(
+        "--log.level",
+        dest="log_level",
+        choices=("debug", "info", "warn", "error"),
+        default="info",
+        help="log this and what is worse (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log.format", dest="log_format", choices=("logfmt", "json"), default="logfmt", help="(default: %(default)s)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM. Raises VmxdError where the first scan cannot be made."""
+    import asyncio
+
+    from vmxd.export import daemon, listen, logs
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a first scan to repeat
+    logs.set_up(arguments.log_level, arguments.log_format)
+    if not _TELEMETRY_PATH.fullmatch(arguments.telemetry_path) or arguments.telemetry_path in ("/", "/healthz"):
+        raise UsageError(
+            f"the metrics cannot be at {arguments.telemetry_path!r}",
+            "--web.telemetry-path is a slash and letters, digits, -._~/, and neither / nor /healthz",
+        )
+    web_config = None
+    if arguments.web_config is not None:
+        from vmxd.export.web_config import WebConfigFile
+
+        web_config = WebConfigFile(arguments.web_config)
+    if arguments.systemd_socket:
+        listeners = listen.systemd_sockets()
+    else:
+        addresses = arguments.listen_addresses or [":10480"]
+        listeners = [each for address in addresses for each in listen.open_sockets(address)]
+    options = daemon.Options(
+        scan=lambda: scan_chosen(arguments),
+        root=arguments.root,
+        telemetry_path=arguments.telemetry_path,
+        rescan_request=arguments.rescan_request,
+        user=arguments.user,
+    )
+
+    async def serve() -> None:
+        await daemon.Daemon(options, listeners, web_config).run()
+
+    asyncio.run(serve())
+    return EXIT_FINE
