@@ -11,12 +11,12 @@ from typing import Final
 from bench import report
 from bench.report import Goal
 from bench.servers import OF_8_CPUS
-from vmxd.export.exposition import Exposition
+from vmxd.export.render import render
 from vmxd.host import cpus
 from vmxd.host.files import Files
 from vmxd.host.msr import MsrDevices, read_msrs
-from vmxd.host.recording import MSR_FILE
 from vmxd.host.root import read_host
+from vmxd.host.witness import MSR_FILE
 from vmxd.inventory import take_inventory
 from vmxd.scan import Scan
 
@@ -84,7 +84,7 @@ def _stages(root: str) -> tuple[Callable[[], object], ...]:
     host = read_host(root)
     inventory = take_inventory(host)
     last = Scan(inventory, 0.0)
-    return (lambda: read_host(root)), (lambda: take_inventory(host)), (lambda: Exposition(last))
+    return (lambda: read_host(root)), (lambda: take_inventory(host)), (lambda: render(last, "/metrics"))
 
 
 def _readers(root: str, count: int) -> dict[str, Callable[[], object]]:

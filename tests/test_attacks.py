@@ -32,8 +32,6 @@ SECONDS: Final = 5.0
 GONE_SECONDS: Final = 20.0
 """How long after an attack the server may still hold files of it."""
 GROWTH_MAX: Final = 10 * 2**20
-TLS_GROWTH_MAX: Final = 16 * 2**20
-"""With TLS: what OpenSSL keeps of handshakes that have ended stays until the garbage collector runs."""
 SCRAPES: Final = 8
 """Of an honest client while a crowd is there."""
 CHUNK: Final = 2**18
@@ -204,7 +202,7 @@ def test_attack(name: str, web_config: Path) -> None:
         wait_for_files(server, files)
 
         assert 200 == scrape(port, tls=attack.tls)
-        assert most - memory < (TLS_GROWTH_MAX if attack.tls else GROWTH_MAX)
+        assert most - memory < GROWTH_MAX
         assert not attack.then or crowd.taken > 0
 
 

@@ -21,7 +21,7 @@ from tests.server import serving
 from tests.support import HOSTS, LAKEFIELD, vmxd
 from tests.test_msr import public_path, unprivileged_vmxd
 from tests.test_recording import vmxd_with_little_space
-from vmxd.host.recording import MSR_FILE
+from vmxd.host.witness import MSR_FILE
 from vmxd.tables import FEATURES
 
 __all__ = ["public_path"]  # a fixture

@@ -19,9 +19,9 @@ from tests.support import HOSTS, LAKEFIELD, vmxd
 from tests.test_notify import SECONDS, Manager, get, managing, port_of, serving_one, until
 from vmxd.export.metrics import HostCollector, to_text
 from vmxd.host.files import Files
-from vmxd.host.recording import MSR_FILE, write_recording
+from vmxd.host.recording import write_recording
 from vmxd.host.root import read_host
-from vmxd.host.witness import BOOT_ID
+from vmxd.host.witness import BOOT_ID, MSR_FILE
 from vmxd.scan import scan
 
 OLD: Final = HOSTS / "skylake-6700k"

@@ -14,108 +14,141 @@ from hypothesis import strategies as st
 
 from tests.support import HOSTS, LAKEFIELD, program
 from vmxd.export.exposition import Exposition
-from vmxd.export.metrics import HostCollector, Live, SelfCollector, to_openmetrics, to_text
+from vmxd.export.live import CODES, Values, series_of
+from vmxd.export.metrics import HostCollector, to_openmetrics, to_text
 from vmxd.export.negotiate import Format
+from vmxd.export.render import expose
+from vmxd.export.self_metrics import LiveCollector, SelfCollector
 from vmxd.inventory import take_inventory
 from vmxd.scan import Scan, scan
 
 LAKEFIELD_SCAN: Final = scan(str(LAKEFIELD))
-HOSTILE_SCAN: Final = Scan(take_inventory(replace(LAKEFIELD_SCAN.inventory.host, root="\n# EOF\n")), 0.0)
-
-EXPOSITIONS: Final = {
-    "lakefield": Exposition(LAKEFIELD_SCAN),
-    "oldest": Exposition(scan(str(HOSTS / "yonah-t2600"))),
-    "hostile": Exposition(HOSTILE_SCAN),
+SCANS: Final = {
+    "lakefield": LAKEFIELD_SCAN,
+    "oldest": scan(str(HOSTS / "yonah-t2600")),
+    "hostile": Scan(take_inventory(replace(LAKEFIELD_SCAN.inventory.host, root="\n# EOF\n")), 0.0),
 }
-LIVES: Final = (Live({}), Live({200: 1}, stale=True), Live({200: 12345678, 404: 3, 405: 1, 431: 2}, scan_failed=True))
+EXPOSITIONS: Final = {(name, form): expose(taken, form) for name, taken in SCANS.items() for form in Format}
+SERIES: Final = ("vmxd_scan_success", "vmxd_recording_stale", *map(series_of, CODES), "process_open_fds")
+VALUES: Final[tuple[Values, ...]] = (
+    {},
+    dict.fromkeys(SERIES, 1.0),
+    {"vmxd_recording_stale": None, series_of(CODES[0]): 12345678, "process_open_fds": 7.5},
+)
 
 formats = pytest.mark.parametrize("format_", Format)
-expositions = pytest.mark.parametrize("exposition", EXPOSITIONS.values(), ids=EXPOSITIONS)
-lives = pytest.mark.parametrize("live", LIVES)
+hosts = pytest.mark.parametrize("host", SCANS)
+lives = pytest.mark.parametrize("values", VALUES)
 
 
 @formats
-@expositions
+@hosts
 @lives
-def test_gzip_is_the_page(exposition: Exposition, format_: Format, live: Live) -> None:
+def test_gzip_is_the_page(host: str, format_: Format, values: Values) -> None:
     """What Python's gzip unpacks is the page."""
-    assert exposition.render(format_, live) == gzip.decompress(exposition.render_gzip(format_, live))
+    exposition = EXPOSITIONS[host, format_]
+
+    assert exposition.render(values) == gzip.decompress(exposition.render_gzip(values))
 
 
 @formats
-@expositions
+@hosts
 @lives
-def test_gzip_is_one_member(exposition: Exposition, format_: Format, live: Live) -> None:
+def test_gzip_is_one_member(host: str, format_: Format, values: Values) -> None:
     """The page is one gzip member and nothing after it: some clients stop at the first."""
+    exposition = EXPOSITIONS[host, format_]
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    page = unpacker.decompress(exposition.render_gzip(format_, live))
 
-    assert exposition.render(format_, live) == page
+    assert exposition.render(values) == unpacker.decompress(exposition.render_gzip(values))
     assert (True, b"", b"") == (unpacker.eof, unpacker.unused_data, unpacker.unconsumed_tail)
 
 
 @formats
-@expositions
-def test_gzip_program(exposition: Exposition, format_: Format) -> None:
+@hosts
+def test_gzip_program(host: str, format_: Format) -> None:
     """The gzip program finds no fault, and unpacks the page."""
-    packed = exposition.render_gzip(format_, Live({200: 7}))
+    exposition = EXPOSITIONS[host, format_]
+    packed = exposition.render_gzip(VALUES[1])
     tested = subprocess.run([program("gzip", "gzip"), "-t"], input=packed, capture_output=True, check=False)
     unpacked = subprocess.run([program("gzip", "gzip"), "-dc"], input=packed, capture_output=True, check=False)
 
     assert (0, b"") == (tested.returncode, tested.stderr)
-    assert (0, exposition.render(format_, Live({200: 7}))) == (unpacked.returncode, unpacked.stdout)
+    assert (0, exposition.render(VALUES[1])) == (unpacked.returncode, unpacked.stdout)
 
 
-@given(st.dictionaries(st.integers(100, 599), st.integers(1, 2**53)).map(Live), st.sampled_from(Format))
-def test_gzip_of_any_requests(live: Live, format_: Format) -> None:
-    """Whatever was answered so far, the compressed page is the page."""
-    exposition = EXPOSITIONS["lakefield"]
+@given(st.dictionaries(st.sampled_from(SERIES), st.none() | st.floats()), st.sampled_from(Format))
+def test_gzip_of_any_values(values: Values, format_: Format) -> None:
+    """Whatever the live values are, the compressed page is the page."""
+    exposition = EXPOSITIONS["lakefield", format_]
 
-    assert exposition.render(format_, live) == gzip.decompress(exposition.render_gzip(format_, live))
+    assert exposition.render(values) == gzip.decompress(exposition.render_gzip(values))
 
 
 @formats
 def test_gzip_is_smaller(format_: Format) -> None:
     """Compression is worth it: the page shrinks to a third at most."""
-    exposition = EXPOSITIONS["lakefield"]
+    exposition = EXPOSITIONS["lakefield", format_]
 
-    assert len(exposition.render_gzip(format_)) < len(exposition.render(format_)) / 3
+    assert len(exposition.render_gzip(VALUES[1])) < len(exposition.render(VALUES[1])) / 3
 
 
-@expositions
+@hosts
 @lives
-def test_openmetrics_end(exposition: Exposition, live: Live) -> None:
+def test_openmetrics_end(host: str, values: Values) -> None:
     """OpenMetrics has one EOF line, the last, whatever the labels say."""
-    lines = exposition.render(Format.OPENMETRICS, live).decode().split("\n")
+    lines = EXPOSITIONS[host, Format.OPENMETRICS].render(values).decode().split("\n")
 
     assert ["# EOF", ""] == lines[-2:]
     assert 1 == lines.count("# EOF")
 
 
-@expositions
-def test_text_end(exposition: Exposition) -> None:
+@hosts
+def test_text_end(host: str) -> None:
     """The text format has no EOF line, and ends with a newline."""
-    page = exposition.render(Format.TEXT, Live({200: 1}))
+    page = EXPOSITIONS[host, Format.TEXT].render(VALUES[1])
 
     assert b"# EOF" not in page.split(b"\n")
     assert page.endswith(b"\n")
 
 
-@lives
-def test_page_is_all_metrics(live: Live) -> None:
-    """The page is the host's metrics and vmxd's own as one exposition, in either format."""
-    collectors = (HostCollector(LAKEFIELD_SCAN.inventory), SelfCollector(LAKEFIELD_SCAN, live))
+@formats
+@hosts
+def test_page_is_all_metrics(host: str, format_: Format) -> None:
+    """With every live value 0, the page is what prometheus_client writes of all collectors."""
+    collectors = (HostCollector(SCANS[host].inventory), SelfCollector(SCANS[host]), LiveCollector())
+    zeros = {
+        f'{sample.name}{{code="{sample.labels["code"]}"}}' if sample.labels else sample.name: 0.0
+        for family in LiveCollector().collect()
+        for sample in family.samples
+    }
+    whole = to_text(*collectors) if format_ is Format.TEXT else to_openmetrics(*collectors)
 
-    assert to_text(*collectors) == EXPOSITIONS["lakefield"].render(Format.TEXT, live)
-    assert to_openmetrics(*collectors) == EXPOSITIONS["lakefield"].render(Format.OPENMETRICS, live)
+    assert whole == EXPOSITIONS[host, format_].render(zeros)
 
 
 @formats
-def test_requests_are_live(format_: Format) -> None:
-    """Counts change from one page to the next, and nothing else does."""
-    exposition = EXPOSITIONS["lakefield"]
-    one = exposition.render(format_, Live({200: 1, 404: 5})).decode().split("\n")
-    two = exposition.render(format_, Live({200: 2, 404: 5})).decode().split("\n")
+def test_values_are_live(format_: Format) -> None:
+    """A value changes from one page to the next, and nothing else does."""
+    exposition = EXPOSITIONS["lakefield", format_]
+    pages = [exposition.render({series_of(CODES[0]): n, series_of(CODES[3]): 5}) for n in (1, 2)]
+    one, two = (page.decode().split("\n") for page in pages)
 
     assert ['vmxd_http_requests_total{code="200"} 1.0'] == [line for line in one if line not in two]
     assert ['vmxd_http_requests_total{code="200"} 2.0'] == [line for line in two if line not in one]
+
+
+@formats
+def test_series_without_value(format_: Format) -> None:
+    """A live series without a value is left out, and its HELP with it."""
+    page = EXPOSITIONS["lakefield", format_].render({"vmxd_scan_success": 1, "vmxd_recording_stale": None})
+
+    assert b"\nvmxd_scan_success 1.0\n" in page
+    assert b"vmxd_recording_stale" not in page
+
+
+def test_deflated_is_open() -> None:
+    """The compressed fixed part ends on a byte and is not the last block, so that the live part may follow."""
+    unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    exposition = Exposition.of(b"fixed\n", (), b"")
+
+    assert (b"fixed\n", False) == (unpacker.decompress(exposition.deflated), unpacker.eof)

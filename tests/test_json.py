@@ -20,7 +20,7 @@ from tests.support import ALL_HOSTS, HOSTS, LAKEFIELD, REPOSITORY
 from vmxd.decode import ControlState, Presence, Status
 from vmxd.export.json import FEATURES_SCHEMA, SHOW_SCHEMA, inventory_document, tables_document, to_json
 from vmxd.facts import Host, Missing, Source
-from vmxd.host.recording import MSR_FILE
+from vmxd.host.witness import MSR_FILE
 from vmxd.inventory import take_inventory
 from vmxd.scan import scan
 from vmxd.tables import FEATURES

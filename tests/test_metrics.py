@@ -17,14 +17,17 @@ from hypothesis import strategies as st
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 import vmxd
 from tests.strategies import any_readings, host_of
 from tests.support import HOSTS, LAKEFIELD, REAL_HOSTS, program
-from vmxd.export.exposition import Exposition
-from vmxd.export.metrics import CPU_SERIES_MAX, HostCollector, Live, SelfCollector, to_openmetrics, to_text
+from vmxd.export.live import CODES, Live, Process
+from vmxd.export.metrics import CPU_SERIES_MAX, HostCollector, to_openmetrics, to_text
 from vmxd.export.negotiate import Format
+from vmxd.export.render import expose
+from vmxd.export.self_metrics import LiveCollector, SelfCollector
 from vmxd.facts import Cpu, Failed, Host, Reading, Source
 from vmxd.host.root import read_host
 from vmxd.inventory import take_inventory
@@ -62,6 +65,12 @@ CONTRACT: Final[Mapping[str, frozenset[str]]] = {
         "vmxd_scan_errors": "errno",
         "vmxd_recording_stale": "",
         "vmxd_http_requests_total": "code",
+        "process_virtual_memory_bytes": "",
+        "process_resident_memory_bytes": "",
+        "process_start_time_seconds": "",
+        "process_cpu_seconds_total": "",
+        "process_open_fds": "",
+        "process_max_fds": "",
     }.items()
 }
 """Every metric with its labels: to rename one breaks its users."""
@@ -142,7 +151,7 @@ class Page:
     """The metrics of one host as a scraper that reads the text format sees them."""
 
     def __init__(self, taken: Scan) -> None:
-        self.text = Exposition(taken).render(Format.TEXT, Live({200: 3})).decode()
+        self.text = expose(taken, Format.TEXT).render(Live().values()).decode()
         self.families = list(parse_text(self.text))
         self.samples = flat(self.families)
 
@@ -303,7 +312,7 @@ class TestRealHost:
     def test_parses_back(self, name: str) -> None:
         """The page reads back as what was collected, in either format."""
         taken = scan(str(HOSTS / name))
-        collectors = (HostCollector(taken.inventory), SelfCollector(taken, Live({200: 7, 404: 1})))
+        collectors = (HostCollector(taken.inventory), SelfCollector(taken), LiveCollector())
 
         assert together(*collectors) == flat(parse_text(to_text(*collectors).decode()))
         assert together(*collectors) == flat(parse_openmetrics(to_openmetrics(*collectors).decode()))  # type: ignore[no-untyped-call]
@@ -535,21 +544,26 @@ class TestSelf:
         assert 0.25 == page.value("vmxd_scan_duration_seconds")
 
     def test_requests(self) -> None:
-        """Answers are counted by status code; a program that serves none has no such series."""
-        taken = Scan(take_inventory(HEALTHY), 0.25)
-        served = flat(SelfCollector(taken, Live({404: 1, 200: 12})).collect())
+        """Every status that vmxd answers with is counted from the start, where there is a server."""
+        families = SelfCollector(Scan(take_inventory(HEALTHY), 0.25)).collect()
 
-        assert [
-            ("vmxd_http_requests_total", (("code", "200"),), 12.0),
-            ("vmxd_http_requests_total", (("code", "404"),), 1.0),
-        ] == [series for series in served if series[0] == "vmxd_http_requests_total"]
-        assert "vmxd_http_requests" not in {family.name for family in SelfCollector(taken).collect()}
+        assert {str(code.value): 0 for code in CODES} == page_of(HEALTHY).by("vmxd_http_requests_total")
+        assert "vmxd_http_requests" not in {family.name for family in families}
+
+    def test_process(self) -> None:
+        """The process_* metrics are those of prometheus_client, with the values of this process."""
+        theirs = {name: value for name, _, value in flat(ProcessCollector(registry=None).collect())}
+        ours = Process().values()
+
+        assert theirs.keys() == ours.keys()
+        for name, value in ours.items():
+            assert value == pytest.approx(theirs[name], rel=0.05, abs=2), name
 
 
 def test_all_of_the_contract() -> None:
     """Every metric of the contract is on some host."""
     broken = on_each_cpu(SKYLAKE | {0x48B: 1})
-    failed = flat(SelfCollector(scan(str(HOSTS / "made-eio")), Live({}, stale=True)).collect())
+    failed = together(SelfCollector(scan(str(HOSTS / "made-eio"))), LiveCollector())
     names = set.union(broken.names(), *(recorded(name).names() for name in REAL_HOSTS), {name for name, *_ in failed})
 
     assert CONTRACT.keys() == names
@@ -582,7 +596,7 @@ class TestAnyHost:
     def test_parses_back(self, host: Host) -> None:
         """The page reads back as what was collected, in either format."""
         taken = Scan(take_inventory(host), 0.25)
-        collectors = (HostCollector(taken.inventory), SelfCollector(taken, Live({200: 7})))
+        collectors = (HostCollector(taken.inventory), SelfCollector(taken), LiveCollector())
 
         assert together(*collectors) == flat(parse_text(to_text(*collectors).decode()))
         assert together(*collectors) == flat(parse_openmetrics(to_openmetrics(*collectors).decode()))  # type: ignore[no-untyped-call]
@@ -592,7 +606,7 @@ class TestAnyHost:
     def test_contract(self, host: Host) -> None:
         """Names and labels are those of the contract, one status holds, and no series appears twice."""
         taken = Scan(take_inventory(host), 0.25)
-        samples = together(HostCollector(taken.inventory), SelfCollector(taken, Live({200: 7})))
+        samples = together(HostCollector(taken.inventory), SelfCollector(taken), LiveCollector())
 
         assert [] == [name for name, labels, _ in samples if CONTRACT[name] != {label for label, _ in labels}]
         assert {1} == set(Counter((name, labels) for name, labels, _ in samples).values())

@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 from tests.support import ALL_HOSTS, HOSTS, LAKEFIELD, vmxd
 from tests.test_msr import public_path, unprivileged_vmxd
 from vmxd.errors import MalformedFileError, RootError, VmxdError
-from vmxd.export import json, metrics, text
+from vmxd.export import json, metrics, self_metrics, text
 from vmxd.facts import Failed, Reading
 from vmxd.host.cpus import RECORDED_KEYS
 from vmxd.host.files import Files
-from vmxd.host.recording import COPIED, MSR_FILE, format_msr_text, is_recording, parse_msr_text, write_recording
+from vmxd.host.recording import COPIED, format_msr_text, is_recording, parse_msr_text, write_recording
 from vmxd.host.root import read_host
+from vmxd.host.witness import MSR_FILE
 from vmxd.scan import scan
 
 __all__ = ["public_path"]  # a fixture
@@ -226,7 +227,7 @@ def use(root: Path) -> str | None:
         return f"{error}\n{error.hint}"
     text.to_text(result.inventory)
     json.to_json(json.inventory_document(result.inventory))
-    metrics.to_text(metrics.HostCollector(result.inventory), metrics.SelfCollector(result))
+    metrics.to_text(metrics.HostCollector(result.inventory), self_metrics.SelfCollector(result))
     return None
 
 

@@ -15,8 +15,9 @@ from vmxd import cpulist
 from vmxd.errors import MalformedFileError, RootError, UsageError
 from vmxd.facts import Failed, Host, Source
 from vmxd.host.cpus import CPUINFO, ISOLATED, ONLINE, PRESENT
-from vmxd.host.recording import KERNEL, MSR_FILE
+from vmxd.host.recording import KERNEL
 from vmxd.host.root import read_host
+from vmxd.host.witness import MSR_FILE
 from vmxd.tables import MSR_BY_INDEX
 
 

@@ -729,8 +729,9 @@ class TestCounters:
 
     def test_by_code(self) -> None:
         """Every answer so far is counted by its status code, from 0 on; the one that is being given is not."""
+        none = dict.fromkeys(("200", "400", "401", "404", "405", "431", "501"), 0)
         with serving(LAKEFIELD) as server:
-            assert {"200": 0} == answered(server)
+            assert none == answered(server)
             for _ in range(3):
                 get(server, "/healthz")
             get(server, "/nothing")
@@ -741,7 +742,7 @@ class TestCounters:
             counts = answered(server)
             again = answered(server)
 
-        assert {"200": 5, "404": 1, "405": 1, "400": 1, "431": 1} == counts
+        assert none | {"200": 5, "404": 1, "405": 1, "400": 1, "431": 1} == counts
         assert counts | {"200": 6} == again
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import ALL_HOSTS, HOSTS, LAKEFIELD
 from vmxd.export.text import to_text
-from vmxd.host.recording import MSR_FILE
+from vmxd.host.witness import MSR_FILE
 from vmxd.scan import scan
 from vmxd.tables import FEATURES
 from vmxd.tables.msrs import MSRS

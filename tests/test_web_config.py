@@ -25,12 +25,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.certificates import EXPIRED, RSA, Pair, make_authority, make_pair, openssl
-from tests.support import program
+from tests.support import LAKEFIELD, program
 from vmxd.errors import VmxdError
-from vmxd.export.auth import Authenticator
+from vmxd.export.live import Live
+from vmxd.export.render import render
+from vmxd.export.server import Server as HttpServer
+from vmxd.export.site import Site
 from vmxd.export.strict_yaml import SettingsFileError
 from vmxd.export.tls import CIPHER_SUITES, TLS13_CIPHER_SUITES, ContextSource, TlsConfig
 from vmxd.export.web_config import WebConfig, WebConfigFile, load
+from vmxd.scan import scan
+
+PAGE: Final = render(scan(str(LAKEFIELD)), "/metrics")
 
 ALICE: Final = "$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a"
 """Of the password "secret"."""
@@ -61,6 +67,12 @@ basic_auth_users:
   alice: {ALICE}
   bob: {ALICE}
 """
+
+
+@pytest.fixture(autouse=True)
+def without_listening(caplog: pytest.LogCaptureFixture) -> None:
+    """Leave out of the log where the server listens."""
+    caplog.set_level(logging.WARNING, "vmxd.export.server")
 
 
 @pytest.fixture(scope="module")
@@ -463,65 +475,32 @@ class Server:
 
 @contextlib.contextmanager
 def serving(path: str) -> Iterator[Server]:
-    """Serve as a web.yml says until the block ends."""
+    """Serve a page that says hello, as a web.yml says, until the block ends."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = Server(listener.getsockname()[1], WebConfigFile(path))
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(_accept(listener, server.file)))
+    ending = asyncio.Event()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(_serve(listener, server.file, ending)))
     thread.start()
     try:
         yield server
     finally:
-        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+        loop.call_soon_threadsafe(ending.set)
         thread.join()
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
-        listener.close()
 
 
-async def _accept(listener: socket.socket, file: WebConfigFile) -> None:
-    listener.setblocking(False)
-    loop = asyncio.get_running_loop()
-    authenticator = Authenticator()
-    tasks = set()
-
-    async def answer(connection: socket.socket, context: ssl.SSLContext | None) -> None:
-        reader = asyncio.StreamReader()
-        try:
-            transport, protocol = await loop.connect_accepted_socket(
-                lambda: asyncio.StreamReaderProtocol(reader),
-                connection,
-                ssl=context,
-                ssl_handshake_timeout=5 if context else None,
-            )
-        except OSError:
-            connection.close()
-            return
-        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            request = await reader.readuntil(b"\r\n\r\n")
-            found = re.search(rb"\r\nAuthorization: (.*)\r\n", request)
-            allowed = await authenticator.check(found[1].decode("latin-1") if found else None, file.current.users)
-            headers = "".join(f"{name}: {value}\r\n" for name, value in file.current.headers)
-            body = "hello" if allowed else "no"
-            status = "200 OK" if allowed else "401 Unauthorized"
-            writer.write(f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-            await writer.drain()
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-
-    with contextlib.suppress(asyncio.CancelledError):
-        while True:
-            connection, _ = await loop.sock_accept(listener)
-            file.refresh()
-            task = asyncio.create_task(answer(connection, file.current.ssl_context()))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _serve(listener: socket.socket, file: WebConfigFile, ending: asyncio.Event) -> None:
+    site = Site(PAGE._replace(page=b"hello"), "/metrics", Live())
+    server = HttpServer(site, [listener], file)
+    server.start()
+    await ending.wait()
+    server.stop()
 
 
 HELLO: Final = (0, "hello")
+REFUSED: Final = "401 Unauthorized\n"
 
 
 class TestHandshake:
@@ -734,9 +713,9 @@ class TestPasswords:
         """With everything switched on, client certificate and password are both needed, and headers are there."""
         options = ["--cacert", home / "ca.crt", "--cert", pki / "client.crt", "--key", pki / "client.key"]
         with serving(write(home, FULL)) as server:
-            assert (0, "no") == server.curl(*options)
-            assert (0, "no") == server.curl(*options, "--user", "alice:guess")
-            assert (0, "no") == server.curl(*options, "--user", "eve:secret")
+            assert (0, REFUSED) == server.curl(*options)
+            assert (0, REFUSED) == server.curl(*options, "--user", "alice:guess")
+            assert (0, REFUSED) == server.curl(*options, "--user", "eve:secret")
             assert HELLO == server.curl(*options, "--user", "alice:secret")
             assert "\nX-Frame-Options: deny\n" in server.curl(*options, "--include", "--user", "bob:secret")[1]
             assert 0 != server.curl("--cacert", home / "ca.crt", "--user", "alice:secret")[0]
@@ -839,7 +818,7 @@ class TestRefresh:
                 (home / name).write_text(content)
             for _ in range(2):
                 assert HELLO == server.curl(*pair, "--user", "alice:secret")
-                assert (0, "no") == server.curl(*pair)
+                assert (0, REFUSED) == server.curl(*pair)
             assert 0 != server.curl("--cacert", pki / "ca.crt", "--user", "alice:secret")[0]
             assert 0 != server.curl(scheme="http")[0]
             assert config is server.file.current
@@ -903,7 +882,7 @@ class TestRefresh:
             assert HELLO == server.curl(scheme="http")
             write(home, f"{BASE}basic_auth_users: {{alice: {ALICE}}}")
             assert 0 != server.curl(scheme="http")[0]
-            assert (0, "no") == server.curl("--cacert", home / "ca.crt")
+            assert (0, REFUSED) == server.curl("--cacert", home / "ca.crt")
 
     def test_out_of_files(self, home: Path, pki: Path, caplog: pytest.LogCaptureFixture) -> None:
         """A change that comes while no file can be opened is not lost: it is read as soon as one can."""

@@ -28,7 +28,8 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the metrics. Raises VmxdError."""
-    from vmxd.export.metrics import HostCollector, SelfCollector, to_text
+    from vmxd.export.metrics import HostCollector, to_text
+    from vmxd.export.self_metrics import SelfCollector
 
     result = scan_chosen(arguments)
     say(result.inventory.host.notes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Sequence
 
 from vmxd.errors import RootError, VmxdError
@@ -35,6 +34,8 @@ def replace_file(path: str, data: bytes) -> None:
 
     A link is followed; a device or pipe is written to, not replaced.
     """
+    import tempfile
+
     path = os.path.realpath(path)
     directory, name = os.path.split(path)
     try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import IO, Any, NoReturn, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from vmxd import cpulist
 from vmxd.commands.output import write
 from vmxd.errors import UsageError
-from vmxd.scan import Scan, scan
+
+if TYPE_CHECKING:
+    from vmxd.scan import Scan
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,4 +48,6 @@ def _cpus(text: str) -> tuple[int, ...]:
 
 def scan_chosen(arguments: argparse.Namespace) -> Scan:
     """Scan what the host options chose. Raises VmxdError."""
+    from vmxd.scan import scan
+
     return scan(arguments.root, arguments.cpus, arguments.skip_isolated)

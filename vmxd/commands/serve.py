@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import re
 import signal
-from typing import Final
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from vmxd.commands import EXIT_FINE
 from vmxd.commands.parser import Commands, host_options, scan_chosen
 from vmxd.errors import UsageError
+
+if TYPE_CHECKING:
+    from vmxd.export.child import Child
 
 _TELEMETRY_PATH: Final = re.compile(r"/[A-Za-z0-9\-._~/]*")
 
@@ -71,17 +76,42 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM. Raises VmxdError where the first scan cannot be made."""
-    import asyncio
-
-    from vmxd.export import daemon, listen, logs
+    from vmxd.export.child import Child
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a first scan to repeat
-    logs.set_up(arguments.log_level, arguments.log_format)
     if not _TELEMETRY_PATH.fullmatch(arguments.telemetry_path) or arguments.telemetry_path in ("/", "/healthz"):
         raise UsageError(
             f"the metrics cannot be at {arguments.telemetry_path!r}",
             "--web.telemetry-path is a slash and letters, digits, -._~/, and neither / nor /healthz",
         )
+
+    def start_scan() -> Child:
+        return Child(lambda: _scan_and_render(arguments))
+
+    first = start_scan()  # while the modules of the server are imported
+    try:
+        return _serve(arguments, start_scan, first)
+    finally:
+        first.kill()
+
+
+def _scan_and_render(arguments: argparse.Namespace) -> tuple[object, ...]:
+    from vmxd.export.render import render
+
+    return tuple(render(scan_chosen(arguments), arguments.telemetry_path))
+
+
+def _serve(arguments: argparse.Namespace, start_scan: Callable[[], Child], first: Child) -> int:
+    if arguments.web_config is None:
+        # asyncio imports ssl, which takes 4 MiB, wherever there is one
+        sys.modules["ssl"] = None  # type: ignore[assignment]
+    import asyncio
+
+    if arguments.web_config is None:
+        del sys.modules["ssl"]
+    from vmxd.export import daemon, listen, logs
+
+    logs.set_up(arguments.log_level, arguments.log_format)
     web_config = None
     if arguments.web_config is not None:
         from vmxd.export.web_config import WebConfigFile
@@ -93,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
         addresses = arguments.listen_addresses or [":10480"]
         listeners = [each for address in addresses for each in listen.open_sockets(address)]
     options = daemon.Options(
-        scan=lambda: scan_chosen(arguments),
+        start_scan=start_scan,
         root=arguments.root,
         telemetry_path=arguments.telemetry_path,
         rescan_request=arguments.rescan_request,
@@ -101,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
 
     async def serve() -> None:
-        await daemon.Daemon(options, listeners, web_config).run()
+        await daemon.Daemon(options, listeners, web_config).run(first)
 
     asyncio.run(serve())
     return EXIT_FINE

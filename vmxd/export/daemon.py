@@ -12,23 +12,19 @@ import os
 import signal
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from vmxd import cpulist
 from vmxd.errors import VmxdError
-from vmxd.export.notify import notify, reloading, watchdog_seconds
+from vmxd.export.child import Child
+from vmxd.export.live import Live
+from vmxd.export.notify import WATCHDOG, notify, reloading, watchdog_seconds
 from vmxd.export.server import Server
-from vmxd.export.site import Site
-from vmxd.facts import Source
+from vmxd.export.site import Rendered, Site
 from vmxd.host.files import Files
-from vmxd.host.recording import MSR_FILE
-from vmxd.host.witness import Witness
+from vmxd.host.witness import Witness, recording_stamp
 from vmxd.privilege import drop_to
-from vmxd.scan import Scan
 
 if TYPE_CHECKING:
     from vmxd.export.web_config import WebConfigFile
@@ -46,11 +42,11 @@ ASK_SECONDS: Final = 60.0
 class Options:
     """What serve was asked for.
 
-    scan: makes a scan anew. rescan_request: file to touch when a recording is out of date, for a unit that reads MSRs.
-    user: whom to become after the first scan.
+    start_scan: begins a scan whose result is the fields of a Rendered. rescan_request: file to touch when a recording
+    is out of date, for a unit that reads MSRs. user: whom to become after the first scan.
     """
 
-    scan: Callable[[], Scan]
+    start_scan: Callable[[], Child]
     root: str
     telemetry_path: str
     rescan_request: str | None = None
@@ -64,14 +60,15 @@ class Daemon:
         self._options = options
         self._listeners = listeners
         self._web_config = web_config
-        self._requests: Counter[int] = Counter()
+        self._live = Live()
         self._files = Files(options.root)
         self._machine = Files("/")
         self._last_error = ""
         self._ask_again = 0.0
         self._wants_scan = False
+        self._rescan: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
+    async def run(self, first: Child) -> None:
         """Serve until SIGTERM or SIGINT. Raises VmxdError where the first scan cannot be made."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -79,10 +76,16 @@ class Daemon:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._request_scan)
 
-        scan = self._options.scan()
-        server = Server(self._make_site(scan), self._listeners, self._web_config)
-        self._drop_privilege(scan)
-        self._watch(server.site)
+        self._look()
+        scan = loop.create_task(_rendered(first))
+        loop.create_task(stop.wait()).add_done_callback(lambda _: scan.cancel())
+        try:
+            rendered = await scan
+        except asyncio.CancelledError:
+            return
+        server = Server(self._make_site(rendered), self._listeners, self._web_config)
+        self._drop_privilege()
+        self._watch()
         server.start()
         notify("READY=1", f"STATUS={self._status}")
         watchdog = watchdog_seconds()
@@ -94,87 +97,92 @@ class Daemon:
             server.sweep()
             turns += 1
             if turns % WATCH_TURNS == 0:
-                self._watch(server.site)
-            if self._wants_scan:
-                await self._scan_again(server)
+                self._watch()
+            if self._wants_scan and self._rescan is None:
+                self._rescan = loop.create_task(self._scan_again(server))
             if watchdog:
-                notify("WATCHDOG=1")
+                notify(*WATCHDOG)
         notify("STOPPING=1")
-        await server.stop()
+        if self._rescan is not None:
+            self._rescan.cancel()
+        server.stop()
 
-    def _drop_privilege(self, scan: Scan) -> None:
+    def _drop_privilege(self) -> None:
         if self._options.user is not None:
             drop_to(self._options.user)
-            kept = "no MSR can be read again" if scan.inventory.host.source is Source.LIVE else "nothing is kept"
+            kept = "no MSR can be read again" if self._is_live else "nothing is kept"
             log.info("running as %s from here on: %s", self._options.user, kept)
         elif os.geteuid() == 0:
             log.info("running as root throughout, to scan again; --user gives that up after the first scan")
 
-    def _make_site(self, scan: Scan) -> Site:
-        self._scan = scan
-        host, verdict = scan.inventory.host, scan.inventory.verdict
-        hint = f" (hint: {verdict.hint})" if verdict.hint else ""
-        level = logging.INFO if verdict.usable else logging.WARNING
-        log.log(level, "%s %s: %s%s", host.source.value, host.root, verdict.reason, hint)
-        if scan.inventory.failed:
-            log.warning("not every MSR could be read on %s", cpulist.describe(scan.inventory.failed))
-        for note in host.notes:
-            log.warning("%s", note)
-        self._status = f"{verdict.status.value}: {verdict.reason}"
-        self._is_live = host.source is Source.LIVE
-        self._seen = Witness.of(self._files)
-        self._stamp = self._recording_stamp()
-        return Site(scan, self._options.telemetry_path, self._requests)
+    def _look(self) -> None:
+        """Remember what the host and its recording are like just before they are read: what changes later is newer."""
+        self._tried_stamp = recording_stamp(self._files)
+        self._tried = None
+        with contextlib.suppress(VmxdError):
+            self._tried = Witness.of(self._files)
+
+    def _make_site(self, rendered: Rendered) -> Site:
+        hint = f" (hint: {rendered.hint})" if rendered.hint else ""
+        level = logging.INFO if rendered.is_usable else logging.WARNING
+        log.log(level, "%s %s: %s%s", rendered.kind, rendered.root, rendered.reason, hint)
+        for warning in rendered.warnings:
+            log.warning("%s", warning)
+        self._status = f"{rendered.status}: {rendered.reason}"
+        self._is_live = rendered.is_live
+        self._is_comparable = rendered.is_comparable
+        self._seen = self._tried
+        return Site(rendered, self._options.telemetry_path, self._live)
 
     def _request_scan(self) -> None:
         self._wants_scan = True
 
-    def _watch(self, site: Site) -> None:
+    def _watch(self) -> None:
         """Look, without any privilege, whether the recording is a new one and whether the host has changed."""
         try:
-            now = Witness.of(self._machine if not self._is_live else self._files)
+            now = Witness.of(self._files if self._is_live else self._machine)
         except VmxdError:
             return
-        site.stale = self._seen.differs(now)
-        if self._recording_stamp() != self._stamp or (self._is_live and site.stale):
+        self._live.stale = self._seen.differs(now) if self._seen is not None else None
+        is_new = recording_stamp(self._files) != self._tried_stamp
+        if is_new or (self._is_live and self._live.stale and now != self._tried):
             self._wants_scan = True
-        elif site.stale and self._options.rescan_request is not None and time.monotonic() >= self._ask_again:
+        elif self._live.stale and self._options.rescan_request is not None and time.monotonic() >= self._ask_again:
             self._ask_again = time.monotonic() + ASK_SECONDS
             self._ask(self._options.rescan_request)
 
     def _ask(self, path: str) -> None:
         log.info("the host has changed since it was recorded; asking for a new recording by %s", path)
         try:
-            Path(path).touch()
+            with open(path, "ab"):
+                os.utime(path)
         except OSError as error:
             log.error("cannot touch %s: %s", path, error.strerror)
-
-    def _recording_stamp(self) -> tuple[int, int] | None:
-        try:
-            found = os.stat(self._files.path(MSR_FILE))
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns
 
     async def _scan_again(self, server: Server) -> None:
         self._wants_scan = False
         notify(*reloading())
-        stamp = self._recording_stamp()
+        self._look()
+        child = self._options.start_scan()
         try:
-            scan = await asyncio.to_thread(self._options.scan)
-            if self._scan.inventory.comparable and not scan.inventory.comparable:
-                raise VmxdError(scan.inventory.verdict.reason, scan.inventory.verdict.hint or "see vmxd show")
+            rendered = await _rendered(child)
+            if self._is_comparable and not rendered.is_comparable:
+                raise VmxdError(rendered.reason, rendered.hint or "see vmxd show")
         except VmxdError as error:
-            self._stamp = stamp  # tried: not again before there is another recording
-            if self._is_live:
-                with contextlib.suppress(VmxdError):
-                    self._seen = Witness.of(self._files)
-            server.site.scan_failed = True
+            self._live.scan_failed = True
             if str(error) != self._last_error:
                 log.error("%s; the last good scan stays (hint: %s)", error, error.hint)
             self._last_error = str(error)
         else:
             self._last_error = ""
-            server.site = self._make_site(scan)
-            self._watch(server.site)
+            self._live.scan_failed = False
+            server.site = self._make_site(rendered)
+            self._watch()
+        finally:
+            child.kill()
+            self._rescan = None
         notify("READY=1", f"STATUS={self._status}")
+
+
+async def _rendered(child: Child) -> Rendered:
+    return Rendered(*cast("tuple[Any, ...]", await child.result()))

@@ -1,44 +1,57 @@
-"""The metrics as ready bytes: the host's are rendered and compressed once per scan, vmxd's own with each scrape."""
+"""The metrics as bytes: what a scan fixes is rendered and compressed once, live values are put in with each scrape.
+
+Knows no Prometheus library, so that a server need not hold one; render.py makes expositions with it.
+"""
 
 from __future__ import annotations
 
 import zlib
+from typing import NamedTuple
 
-from vmxd.export.metrics import HostCollector, Live, SelfCollector, to_openmetrics, to_text
-from vmxd.export.negotiate import Format
-from vmxd.scan import Scan
+from vmxd.export.live import Values
 
-_EOF = b"# EOF\n"
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _RAW_DEFLATE = -zlib.MAX_WBITS
+_LIVE_LEVEL = 1
+"""The live part is some 3 KiB, packed with each scrape."""
+
+LiveFamily = tuple[str, tuple[str, ...]]
+"""The lines of HELP and TYPE, and the series of one live metric."""
 
 
-class Exposition:
-    """The page of one scan, in every format."""
+class Exposition(NamedTuple):
+    """The page of one scan in one format: what is fixed, the same compressed but not ended, live metrics, last line."""
 
-    def __init__(self, scan: Scan) -> None:
-        self._scan = scan
-        host = HostCollector(scan.inventory)
-        self._host = {Format.TEXT: to_text(host), Format.OPENMETRICS: to_openmetrics(host).removesuffix(_EOF)}
-        self._deflated = {format_: _deflate_open(data) for format_, data in self._host.items()}
+    fixed: bytes
+    deflated: bytes
+    live: tuple[LiveFamily, ...]
+    end: bytes
 
-    def render(self, format_: Format, live: Live | None = None) -> bytes:
-        """Return the whole page; live: what a server knows beside the scan."""
-        return self._host[format_] + self._self_metrics(format_, live)
+    @classmethod
+    def of(cls, fixed: bytes, live: tuple[LiveFamily, ...], end: bytes) -> Exposition:
+        """Return the exposition of its parts."""
+        return cls(fixed, _deflate_open(fixed), live, end)
 
-    def render_gzip(self, format_: Format, live: Live | None = None) -> bytes:
-        """Return the whole page as one gzip member (RFC 1952): the host's deflate blocks, then those of vmxd's own."""
-        tail = self._self_metrics(format_, live)
-        host = self._host[format_]
-        compressor = zlib.compressobj(wbits=_RAW_DEFLATE)
-        deflated = self._deflated[format_] + compressor.compress(tail) + compressor.flush()
-        checksum = zlib.crc32(tail, zlib.crc32(host))
-        size = (len(host) + len(tail)) & 0xFFFF_FFFF
+    def render(self, values: Values) -> bytes:
+        """Return the whole page. A series without a value is left out."""
+        return self.fixed + self._tail(values)
+
+    def render_gzip(self, values: Values) -> bytes:
+        """Return the whole page as one gzip member (RFC 1952): blocks of the fixed part, then of the live one."""
+        tail = self._tail(values)
+        compressor = zlib.compressobj(_LIVE_LEVEL, wbits=_RAW_DEFLATE)
+        deflated = self.deflated + compressor.compress(tail) + compressor.flush()
+        checksum = zlib.crc32(tail, zlib.crc32(self.fixed))
+        size = (len(self.fixed) + len(tail)) & 0xFFFF_FFFF
         return _GZIP_HEADER + deflated + checksum.to_bytes(4, "little") + size.to_bytes(4, "little")
 
-    def _self_metrics(self, format_: Format, live: Live | None) -> bytes:
-        collector = SelfCollector(self._scan, live)
-        return to_text(collector) if format_ is Format.TEXT else to_openmetrics(collector)
+    def _tail(self, values: Values) -> bytes:
+        lines: list[str] = []
+        for head, series in self.live:
+            samples = [f"{name} {float(value)}\n" for name in series if (value := values.get(name)) is not None]
+            if samples:
+                lines += (head, *samples)
+        return "".join(lines).encode() + self.end
 
 
 def _deflate_open(data: bytes) -> bytes:

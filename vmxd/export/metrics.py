@@ -1,4 +1,4 @@
-"""An Inventory as Prometheus metrics. vmx_* is about the hardware, vmxd_* about vmxd itself.
+"""An Inventory as Prometheus metrics: vmx_*, which are about the hardware.
 
 One series a feature; series for single CPUs only where CPUs differ, so that the count follows variety and not size.
 Families are built anew for every scan: a label value that is gone leaves no series behind.
@@ -6,21 +6,17 @@ Families are built anew for every scan: a label value that is gone leaves no ser
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import generate_latest as generate_text
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
-from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
-import vmxd
 from vmxd.decode import Presence, Status
 from vmxd.inventory import Inventory
-from vmxd.scan import Scan
 from vmxd.tables import msr_name
 
 CPU_SERIES_MAX: Final = 64
@@ -29,9 +25,6 @@ CPU_SERIES_MAX: Final = 64
 _CAPABILITIES: Final = "VMX capability MSRs 0x480 to 0x493, SDM Vol. 3D Appendix A"
 _CONTROL: Final = "IA32_FEATURE_CONTROL (0x3a), SDM Vol. 3C Enabling and Entering VMX Operation"
 _CPUS: Final = "/sys/devices/system/cpu and /dev/cpu/N/msr"
-_SCAN: Final = "the last scan"
-
-_PROCESS: Final = ProcessCollector(registry=None)
 
 FIELD_METRICS: Final = (
     ("vmcs_region_size", "vmx_vmcs_region_bytes", "Bytes to allocate for a VMCS.", "IA32_VMX_BASIC[44:32]"),
@@ -59,7 +52,7 @@ class HostCollector(Collector):
         return (family for part in parts for family in part() if family.samples)
 
     def _features(self) -> Iterator[Metric]:
-        feature = _gauge(
+        feature = gauge(
             "vmx_feature",
             "1 if software can use the VMX feature on every CPU, 0 if not on some; no series where no value is known.",
             _CAPABILITIES,
@@ -70,7 +63,7 @@ class HostCollector(Collector):
                 feature.add_metric((name,), cpus.value)
         yield feature
 
-        disagreeing = _gauge(
+        disagreeing = gauge(
             "vmx_feature_cpus",
             "Number of logical CPUs where a feature is present, absent or could not be read, if CPUs disagree on it.",
             _CAPABILITIES,
@@ -85,20 +78,20 @@ class HostCollector(Collector):
         verdict = self.inventory.verdict
         if verdict.usable is not None:
             documentation = "1 if VMXON may be executed on every CPU that could be judged, 0 if not; none: no series."
-            yield _gauge("vmx_usable", documentation, _CONTROL, value=verdict.usable)
+            yield gauge("vmx_usable", documentation, _CONTROL, value=verdict.usable)
 
-        status = _gauge("vmx_status", "1 for the status that holds, 0 for the others.", _CONTROL, ("status",))
+        status = gauge("vmx_status", "1 for the status that holds, 0 for the others.", _CONTROL, ("status",))
         for each in Status:
             status.add_metric((each.value,), each is verdict.status)
         yield status
 
-        control = _gauge("vmx_feature_control", "1 if a bit is set on every CPU, 0 if not on some.", _CONTROL, ("bit",))
+        control = gauge("vmx_feature_control", "1 if a bit is set on every CPU, 0 if not on some.", _CONTROL, ("bit",))
         for name, is_set in self.inventory.feature_control.items():
             control.add_metric((name,), is_set)
         yield control
 
     def _cpus(self) -> Iterator[Metric]:
-        cpus = _gauge(
+        cpus = gauge(
             "vmx_cpus",
             "Number of logical CPUs: online; scanned: read without a failure; failed: an MSR could not be read; "
             "excluded: left alone by --cpus or --skip-isolated.",
@@ -114,8 +107,8 @@ class HostCollector(Collector):
     def _msrs(self) -> Iterator[Metric]:
         inventory = self.inventory
         documentation = "Number of distinct values that an MSR has over the CPUs; 1 is consistent."
-        variants = _gauge("vmx_msr_variants", documentation, _CAPABILITIES, ("msr",))
-        values = _info("vmx_msr", "Most common raw value of an MSR, 64 bits in hex.", _CAPABILITIES, ("msr",))
+        variants = gauge("vmx_msr_variants", documentation, _CAPABILITIES, ("msr",))
+        values = info("vmx_msr", "Most common raw value of an MSR, 64 bits in hex.", _CAPABILITIES, ("msr",))
         for index, msr in inventory.msrs.items():
             variants.add_metric((msr_name(index),), len(msr.values))
             if isinstance(msr.most_common, int):
@@ -124,12 +117,12 @@ class HostCollector(Collector):
 
         if inventory.comparable:
             documentation = "Number of logical CPUs that differ from the host's most common MSR values."
-            yield _gauge("vmx_inconsistent_cpus", documentation, _CAPABILITIES, value=len(inventory.inconsistent))
+            yield gauge("vmx_inconsistent_cpus", documentation, _CAPABILITIES, value=len(inventory.inconsistent))
 
         documentation = (
             f"1 for each CPU and MSR that differs from the most common value; {CPU_SERIES_MAX} CPUs at most."
         )
-        differing = _gauge("vmx_cpu_inconsistent", documentation, _CAPABILITIES, ("cpu", "msr"))
+        differing = gauge("vmx_cpu_inconsistent", documentation, _CAPABILITIES, ("cpu", "msr"))
         for cpu, indexes in list(inventory.inconsistent.items())[:CPU_SERIES_MAX]:
             for index in indexes:
                 differing.add_metric((str(cpu), msr_name(index)), 1)
@@ -138,21 +131,21 @@ class HostCollector(Collector):
 
     def _findings(self) -> Iterator[Metric]:
         documentation = "Number of bits of an MSR, set on some CPU, that have no name; only MSRs that have such bits."
-        unknown = _gauge("vmx_unknown_bits", documentation, _CAPABILITIES, ("msr",))
+        unknown = gauge("vmx_unknown_bits", documentation, _CAPABILITIES, ("msr",))
         for index, mask in self.inventory.unknown.items():
             if mask:
                 unknown.add_metric((msr_name(index),), mask.bit_count())
         yield unknown
 
         documentation = "Number of logical CPUs whose values break a rule that healthy CPUs obey; only broken rules."
-        violations = _gauge("vmx_sanity_violations", documentation, _CAPABILITIES, ("rule",))
+        violations = gauge("vmx_sanity_violations", documentation, _CAPABILITIES, ("rule",))
         for violation in self.inventory.violations:
             violations.add_metric((violation.rule.name,), len(violation.cpus))
         yield violations
 
     def _identity(self) -> Iterator[Metric]:
         identity = self.inventory.identity
-        info = _info(
+        host = info(
             "vmx_host",
             "The host's CPUs; fingerprint: hash of the capability MSRs, equal where capabilities are equal.",
             "/proc/cpuinfo and VMX capability MSRs",
@@ -165,80 +158,13 @@ class HostCollector(Collector):
             "hypervisor": "true" if identity.hypervisor else "false",
             "fingerprint": identity.fingerprint,
         }
-        info.add_metric((), {name: value or "" for name, value in labels.items()})
-        yield info
+        host.add_metric((), {name: value or "" for name, value in labels.items()})
+        yield host
 
     def _fields(self) -> Iterator[Metric]:
         for field, name, documentation, source in FIELD_METRICS:
             if field in self.inventory.fields:
-                yield _gauge(name, documentation, source, value=self.inventory.fields[field])
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """What a server knows beside its scan.
-
-    requests: answers by HTTP status. stale: whether the host has changed since the scan; None where nothing tells.
-    scan_failed: whether a later scan could not be made. process: what process_metrics() says of the server itself.
-    """
-
-    requests: Mapping[int, int]
-    stale: bool | None = None
-    scan_failed: bool = False
-    process: tuple[Metric, ...] = ()
-
-
-def process_metrics() -> tuple[Metric, ...]:
-    """Return the process_* metrics of this process, as of now."""
-    return tuple(_PROCESS.collect())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SelfCollector(Collector):
-    """The vmxd_* metrics: this program, its last scan, and what it does as a server (None where it is none)."""
-
-    last: Scan
-    live: Live | None = None
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the self metrics as of now."""
-        build = _info("vmxd_build", "Version of vmxd.", "the package")
-        build.add_metric((), {"version": vmxd.__version__})
-        yield build
-        yield from self._scan()
-        if self.live is not None:
-            yield from self._server(self.live)
-
-    def _scan(self) -> Iterator[Metric]:
-        host = self.last.inventory.host
-        source = _info("vmxd_source", "What was read: kind is live or recording.", "--root")
-        source.add_metric((), {"kind": host.source.value, "root": os.fsencode(host.root).decode(errors="replace")})
-        yield source
-
-        yield _gauge("vmxd_scan_duration_seconds", "Seconds that the scan took.", _SCAN, value=self.last.duration)
-        documentation = "Unix time in seconds when the MSRs were read."
-        yield _gauge("vmxd_scan_timestamp_seconds", documentation, _SCAN, value=host.read_at)
-
-        documentation = "Number of reads of an MSR on a CPU that failed, by errno; only those that occurred."
-        errors = _gauge("vmxd_scan_errors", documentation, _SCAN, ("errno",))
-        for errno, count in sorted(self.last.inventory.failures.items()):
-            errors.add_metric((errno,), count)
-        if errors.samples:
-            yield errors
-
-    def _server(self, live: Live) -> Iterator[Metric]:
-        documentation = "1 if the last scan could be made, 0 if it failed and an older one is served."
-        yield _gauge("vmxd_scan_success", documentation, _SCAN, value=not live.scan_failed)
-        if live.stale is not None:
-            documentation = "1 if boot, online CPUs, microcode or a resume tell that the scan is out of date, else 0."
-            yield _gauge("vmxd_recording_stale", documentation, "/proc and /sys of this machine", value=live.stale)
-
-        documentation = "Number of HTTP requests answered. Source: the server."
-        requests = CounterMetricFamily("vmxd_http_requests", documentation, labels=("code",))
-        for code, count in sorted({200: 0, **live.requests}.items()):
-            requests.add_metric((str(code),), count)
-        yield requests
-        yield from live.process
+                yield gauge(name, documentation, source, value=self.inventory.fields[field])
 
 
 def to_text(*collectors: Collector) -> bytes:
@@ -258,11 +184,13 @@ def _together(collectors: tuple[Collector, ...]) -> CollectorRegistry:
     return registry
 
 
-def _gauge(
+def gauge(
     name: str, documentation: str, source: str, labels: tuple[str, ...] | None = None, value: float | None = None
 ) -> GaugeMetricFamily:
+    """Return a gauge whose HELP names its source."""
     return GaugeMetricFamily(name, f"{documentation} Source: {source}.", value=value, labels=labels)
 
 
-def _info(name: str, documentation: str, source: str, labels: tuple[str, ...] = ()) -> InfoMetricFamily:
+def info(name: str, documentation: str, source: str, labels: tuple[str, ...] = ()) -> InfoMetricFamily:
+    """Return an info metric whose HELP names its source."""
     return InfoMetricFamily(name, f"{documentation} Source: {source}.", labels=labels)

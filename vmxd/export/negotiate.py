@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from functools import lru_cache
 
 
 class Format(enum.Enum):
@@ -13,6 +14,7 @@ class Format(enum.Enum):
     OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
+@lru_cache(maxsize=32)
 def choose_format(accept: str) -> Format:
     """Return OpenMetrics 1.0 where the client takes it and likes it at least as well as text, else text.
 
@@ -28,6 +30,7 @@ def choose_format(accept: str) -> Format:
     return Format.OPENMETRICS if openmetrics > 0 and openmetrics >= text else Format.TEXT
 
 
+@lru_cache(maxsize=32)
 def accepts_gzip(accept_encoding: str) -> bool:
     """Return whether the client takes gzip."""
     qualities = {coding: _quality(parameters) for coding, parameters in _parse(accept_encoding)}

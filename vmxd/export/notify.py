@@ -6,21 +6,43 @@ import logging
 import os
 import socket
 import time
+from collections import deque
+from typing import Final
 
 log = logging.getLogger(__name__)
 
+WATCHDOG: Final = ("WATCHDOG=1",)
+
+
+_UNSENT: Final[deque[bytes]] = deque(maxlen=16)
+"""What systemd has had no room for yet."""
+
 
 def notify(*assignments: str) -> None:
-    """Send assignments like READY=1; without NOTIFY_SOCKET, do nothing. A socket that fails is logged, not raised."""
+    """Send assignments like READY=1; without NOTIFY_SOCKET, do nothing. Never waits, never raises.
+
+    Where systemd is behind with reading, they go with the next call; WATCHDOG=1 is left out then. A socket that fails
+    is logged.
+    """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
+    if not (_UNSENT and assignments == WATCHDOG):
+        _UNSENT.append("\n".join(assignments).encode())
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
-            connection.sendto("\n".join(assignments).encode(), address)
+        with socket.socket(
+            socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        ) as connection:
+            while _UNSENT:
+                connection.sendto(_UNSENT[0], address)
+                _UNSENT.popleft()
+    except BlockingIOError:
+        if _UNSENT[-1] == WATCHDOG[0].encode():
+            _UNSENT.pop()
     except OSError as error:
+        _UNSENT.clear()
         log.warning("systemd cannot be notified: %s", error.strerror or error)
 
 

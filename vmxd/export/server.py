@@ -6,11 +6,9 @@ Above the bound the idlest connection that has nothing to say goes, so that whoe
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import resource
 import socket
-from asyncio import sslproto
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -19,17 +17,18 @@ from vmxd.export.listen import describe
 from vmxd.export.site import Site
 
 if TYPE_CHECKING:
+    import ssl
+
     from vmxd.export.web_config import WebConfigFile
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS_MAX: Final = 256
 """Connections at one time; fewer where the limit of open files is low."""
-TLS_CONNECTIONS_MAX: Final = 32
+TLS_CONNECTIONS_MAX: Final = 64
 """The same with TLS, where OpenSSL keeps some 70 KiB for each connection, in its handshake too."""
-TLS_BUFFER_BYTES: Final = 4 * 1024
-"""What asyncio keeps for each TLS connection beside that: 256 KiB if it is not told otherwise."""
-HANDSHAKE_SECONDS: Final = 10.0
+SEND_BUFFER_BYTES: Final = 32 * 1024
+"""What the kernel is to keep of answers that a client does not take: one or two. It would keep megabytes."""
 _OTHER_FILES: Final = 32
 _ACCEPT_BATCH: Final = 16
 _RETRY_SECONDS: Final = 0.1
@@ -45,8 +44,7 @@ class Server:
         self.site = site
         self._listeners = listeners
         self._loop = asyncio.get_running_loop()
-        self._connections: dict[HttpConnection, socket.socket] = {}  # the idlest first
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: dict[HttpConnection, None] = {}  # the idlest first
         open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         is_tls = web_config is not None and web_config.current.tls is not None
         bound = TLS_CONNECTIONS_MAX if is_tls else CONNECTIONS_MAX
@@ -55,7 +53,6 @@ class Server:
         if web_config is not None:
             from vmxd.export.auth import Authenticator  # noqa: PLC0415 (bcrypt: only where passwords are asked for)
 
-            sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
             self._authenticator = Authenticator()
 
     @property
@@ -76,29 +73,28 @@ class Server:
         scheme = "https" if self._web_config is not None and self._web_config.current.tls else "http"
         for listener in self._listeners:
             listener.setblocking(False)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # accepted sockets inherit it
             self._loop.add_reader(listener, self._accept, listener)
             log.info("listening on %s://%s/", scheme, describe(listener))
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Accept no more, and end every connection."""
         for listener in self._listeners:
             self._loop.remove_reader(listener)
             listener.close()
         for connection in list(self._connections):
             connection.end()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # the transports close in the next turn of the loop
 
     def sweep(self) -> None:
         """End the connections that are over their time; to be called about every second."""
         now = self._loop.time()
         for connection in [connection for connection in self._connections if connection.deadline < now]:
-            self._end(connection)
+            connection.end()
 
     def touch(self, connection: HttpConnection) -> None:
         """Take note that a client has said something."""
-        if (client := self._connections.pop(connection, None)) is not None:
-            self._connections[connection] = client
+        del self._connections[connection]
+        self._connections[connection] = None
 
     def forget(self, connection: HttpConnection) -> None:
         """Take note that a connection is no more."""
@@ -126,46 +122,21 @@ class Server:
             self._loop.add_reader(listener, self._accept, listener)
 
     def _start_connection(self, client: socket.socket) -> None:
-        client.setblocking(False)
-        connection = HttpConnection(self)
-        self._connections[connection] = client
-        task = self._loop.create_task(self._connect(connection, client))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _connect(self, connection: HttpConnection, client: socket.socket) -> None:
-        context = None
+        tls = False
         if self._web_config is not None:
             self._web_config.refresh()
-            context = self._web_config.current.ssl_context()
-        timeout = HANDSHAKE_SECONDS if context is not None else None
-        try:
-            await self._loop.connect_accepted_socket(
-                lambda: connection, client, ssl=context, ssl_handshake_timeout=timeout
-            )
-        except OSError:  # the client is gone, or does not agree with us on TLS
-            client.close()
-            self.forget(connection)
+            tls = self._web_config.current.tls is not None
+        self._connections[HttpConnection(self, client, self._tls_context if tls else None)] = None
+
+    def _tls_context(self) -> ssl.SSLContext:
+        """Return what a new connection's TLS is made of."""
+        assert self._web_config is not None
+        context = self._web_config.current.ssl_context()
+        assert context is not None  # WebConfigFile never goes back to plain HTTP
+        return context
 
     def _make_room(self) -> None:
         """End the idlest connection that has nothing to say, or has had its turn and wants more; else the idlest."""
-        chosen = (
-            connection for connection, client in self._connections.items() if connection.waits or not _has_data(client)
-        )
+        chosen = (connection for connection in self._connections if connection.waits or not connection.has_data())
         if (connection := next(chosen, next(iter(self._connections), None))) is not None:
-            self._end(connection)
-
-    def _end(self, connection: HttpConnection) -> None:
-        client = self._connections.pop(connection)
-        if connection.is_connected:
             connection.end()
-        else:
-            with contextlib.suppress(OSError):  # gone already
-                client.shutdown(socket.SHUT_RDWR)  # in its TLS handshake, which ends of that
-
-
-def _has_data(client: socket.socket) -> bool:
-    try:
-        return bool(client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    except OSError:
-        return False

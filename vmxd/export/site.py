@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import h11
 
 from vmxd.export.exposition import Exposition
-from vmxd.export.metrics import Live, process_metrics
-from vmxd.export.negotiate import accepts_gzip, choose_format
-from vmxd.export.page import render_page
-from vmxd.scan import Scan
+from vmxd.export.live import Live
+from vmxd.export.negotiate import Format, accepts_gzip, choose_format
 
 PLAIN: Final = ("Content-Type", "text/plain; charset=utf-8")
 _HTML: Final = ("Content-Type", "text/html; charset=utf-8")
@@ -38,20 +35,34 @@ class Response:
         return cls(status, f"{status.value} {status.phrase}\n".encode(), (PLAIN, *headers))
 
 
-class Site:
-    """The metrics, a health check and the page of one scan.
+class Rendered(NamedTuple):
+    """All that a server hands out and says of one scan, ready made: built-in types only, so that it may cross a pipe.
 
-    requests: the answers so far by status code, which outlive the scan. stale: whether the scan is known to be out of
-    date; None where nothing tells. scan_failed: whether a later scan could not be made.
+    expositions: content type to the parts of an Exposition. is_comparable: whether any capability MSR has a value.
+    status, reason, hint: the verdict on the host.
     """
 
-    def __init__(self, scan: Scan, telemetry_path: str, requests: Counter[int]) -> None:
-        self.requests = requests
-        self.stale: bool | None = None
-        self.scan_failed = False
+    expositions: dict[str, tuple[Any, ...]]
+    page: bytes
+    kind: str
+    root: str
+    is_live: bool
+    is_usable: bool
+    is_comparable: bool
+    status: str
+    reason: str
+    hint: str
+    warnings: tuple[str, ...]
+
+
+class Site:
+    """The metrics, a health check and the page of one scan; ``live``: the state of the server."""
+
+    def __init__(self, rendered: Rendered, telemetry_path: str, live: Live) -> None:
+        self.live = live
         self._telemetry_path = telemetry_path
-        self._exposition = Exposition(scan)
-        self._page = render_page(scan.inventory, telemetry_path)
+        self._expositions = {Format(name): Exposition(*parts) for name, parts in rendered.expositions.items()}
+        self._page = rendered.page
 
     def answer(self, request: h11.Request) -> Response:
         """Return the answer to a request."""
@@ -67,13 +78,12 @@ class Site:
         return Response.of_status(HTTPStatus.NOT_FOUND)
 
     def _metrics(self, request: h11.Request) -> Response:
-        live = Live(self.requests, self.stale, self.scan_failed, process_metrics())
         format_ = choose_format(header(request, b"accept"))
+        exposition, values = self._expositions[format_], self.live.values()
         headers = (("Content-Type", format_.value), ("Vary", "Accept, Accept-Encoding"))
         if accepts_gzip(header(request, b"accept-encoding")):
-            body = self._exposition.render_gzip(format_, live)
-            return Response(HTTPStatus.OK, body, (*headers, ("Content-Encoding", "gzip")))
-        return Response(HTTPStatus.OK, self._exposition.render(format_, live), headers)
+            return Response(HTTPStatus.OK, exposition.render_gzip(values), (*headers, ("Content-Encoding", "gzip")))
+        return Response(HTTPStatus.OK, exposition.render(values), headers)
 
 
 def _path(target: str) -> str:

@@ -274,15 +274,15 @@ def _list(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-class _CheckedObject(ssl.SSLObject):
+class _CheckedSocket(ssl.SSLSocket):
     """The server's end of a connection; its handshake fails for a client whose certificate names nobody allowed in.
 
-    OpenSSL would check that in a callback of the verification, to which Python gives no access. asyncio hands a
-    connection over only after do_handshake, so none that is refused here comes into being.
+    OpenSSL would check that in a callback of the verification, to which Python gives no access. Nothing is read from a
+    connection before do_handshake has returned.
     """
 
-    def do_handshake(self) -> None:
-        super().do_handshake()
+    def do_handshake(self, block: bool = False) -> None:
+        super().do_handshake(block)
         allowed = self.context.allowed_sans if isinstance(self.context, _Context) else None
         if allowed is None:
             return
@@ -294,7 +294,7 @@ class _CheckedObject(ssl.SSLObject):
 class _Context(ssl.SSLContext):
     """A server's context that knows which clients may come in."""
 
-    sslobject_class = _CheckedObject
+    sslsocket_class = _CheckedSocket
     allowed_sans: frozenset[str] | None = None
 
 

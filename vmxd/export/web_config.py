@@ -60,7 +60,7 @@ class WebConfig:
     _contexts: ContextSource | None = field(default=None, repr=False, compare=False)
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """Return the context for a new connection; None for plain HTTP. It is for asyncio (wrap_bio)."""
+        """Return the context for a new connection; None for plain HTTP. It is for sockets (wrap_socket)."""
         return self._contexts.context() if self._contexts else None
 
     def protections(self) -> frozenset[str]:

@@ -7,12 +7,10 @@ An MSR that is not listed was not recorded.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import re
-import shutil
-import tempfile
+import stat
 from collections.abc import Collection, Mapping
 from typing import Final
 
@@ -21,8 +19,8 @@ from vmxd.errors import MalformedFileError, RootError
 from vmxd.facts import Failed, Host, Reading
 from vmxd.host import cpus, witness
 from vmxd.host.files import Files
+from vmxd.host.witness import MSR_FILE
 
-MSR_FILE: Final = "msr.txt"
 KERNEL: Final = "proc/sys/kernel/osrelease"
 COPIED: Final = (
     cpus.ONLINE,
@@ -138,6 +136,9 @@ def write_recording(files: Files, host: Host, destination: str) -> None:
     Replaces a recording or an empty directory and nothing else; not a recording with values by one that has no answer.
     Raises RootError.
     """
+    import shutil  # noqa: PLC0415 (to read takes none of them)
+    import tempfile  # noqa: PLC0415
+
     destination = os.path.realpath(destination)
     _check_replaceable(destination, host)
     parent, name = os.path.split(destination)
@@ -212,7 +213,7 @@ def _put_in_place(new: str, destination: str) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        shutil.copymode(destination, new)
+        os.chmod(new, stat.S_IMODE(os.stat(destination).st_mode))
         _exchange(new, destination)
 
 
@@ -222,6 +223,8 @@ _RENAME_EXCHANGE: Final = 2
 
 def _exchange(one: str, other: str) -> None:
     """Swap two directories in one step: renameat2(2), which Python does not wrap. Raises OSError."""
+    import ctypes  # noqa: PLC0415
+
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
         number = ctypes.get_errno()

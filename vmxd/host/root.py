@@ -9,7 +9,7 @@ from collections.abc import Collection
 from vmxd import cpulist
 from vmxd.errors import RootError, UsageError, VmxdError
 from vmxd.facts import Failed, Host, Reading, Source
-from vmxd.host import cpus, recording
+from vmxd.host import cpus, recording, witness
 from vmxd.host.files import Files
 from vmxd.host.msr import MsrDevices, read_msrs
 
@@ -72,7 +72,7 @@ def _read_host(root: str, only: Collection[int] | None, skip_isolated: bool, dev
     if recording.is_recording(files):
         source = Source.RECORDING
         readings = _keep(recording.read_recording(files, online), wanted)
-        read_at = os.path.getmtime(files.path(recording.MSR_FILE))
+        read_at = os.path.getmtime(files.path(witness.MSR_FILE))
         recorded = {cpu for by_cpu in readings.values() for cpu in by_cpu}
         wanted = [cpu for cpu in wanted if cpu in recorded] or wanted
     else:

@@ -6,12 +6,14 @@ load, a resume, CPU hot-plug and a reboot can change them. Each leaves a mark in
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Final
 
 from vmxd.host import cpus
 from vmxd.host.files import Files
 
+MSR_FILE: Final = "msr.txt"
 BOOT_ID: Final = "proc/sys/kernel/random/boot_id"
 MICROCODE: Final = "sys/devices/system/cpu/cpu0/microcode/version"
 RESUMES: Final = "sys/power/suspend_stats/success"
@@ -44,3 +46,12 @@ class Witness:
         if self.marks[0] is None or not pairs:
             return None
         return any(then != later for then, later in pairs)
+
+
+def recording_stamp(files: Files) -> tuple[int, int] | None:
+    """Return what tells a recording from one that has taken its place; None where there is none."""
+    try:
+        found = os.stat(files.path(MSR_FILE))
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

@@ -1,0 +1,60 @@
+"""A scan as everything that a server hands out or says of it, ready made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from vmxd import cpulist
+from vmxd.export.exposition import Exposition, LiveFamily
+from vmxd.export.metrics import HostCollector, to_openmetrics, to_text
+from vmxd.export.negotiate import Format
+from vmxd.export.page import render_page
+from vmxd.export.self_metrics import LiveCollector, SelfCollector
+from vmxd.export.site import Rendered
+from vmxd.facts import Source
+from vmxd.scan import Scan
+
+_EOF: Final = b"# EOF\n"
+
+
+def render(scan: Scan, telemetry_path: str) -> Rendered:
+    """Render a scan in every form."""
+    host, verdict = scan.inventory.host, scan.inventory.verdict
+    warnings = list(host.notes)
+    if scan.inventory.failed:
+        warnings.insert(0, f"not every MSR could be read on {cpulist.describe(scan.inventory.failed)}")
+    return Rendered(
+        expositions={format_.value: tuple(expose(scan, format_)) for format_ in Format},
+        page=render_page(scan.inventory, telemetry_path),
+        kind=host.source.value,
+        root=host.root,
+        is_live=host.source is Source.LIVE,
+        is_usable=bool(verdict.usable),
+        is_comparable=bool(scan.inventory.comparable),
+        status=verdict.status.value,
+        reason=verdict.reason,
+        hint=verdict.hint or "",
+        warnings=tuple(warnings),
+    )
+
+
+def expose(scan: Scan, format_: Format) -> Exposition:
+    """Return the exposition of a scan in one format."""
+    write: Callable[..., bytes] = to_text if format_ is Format.TEXT else to_openmetrics
+    end = _EOF if format_ is Format.OPENMETRICS else b""
+    fixed = write(HostCollector(scan.inventory), SelfCollector(scan)).removesuffix(end)
+    return Exposition.of(fixed, _live_families(write(LiveCollector()).removesuffix(end).decode()), end)
+
+
+def _live_families(text: str) -> tuple[LiveFamily, ...]:
+    """Take an exposition apart into its families, and each into its comment lines and its series without values."""
+    families: list[tuple[str, list[str]]] = []
+    for line in text.splitlines():
+        if line.startswith("#"):
+            if not families or families[-1][1]:
+                families.append(("", []))
+            families[-1] = (f"{families[-1][0]}{line}\n", families[-1][1])
+        else:
+            families[-1][1].append(line.rpartition(" ")[0])
+    return tuple((head, tuple(series)) for head, series in families)
