@@ -18,6 +18,8 @@ from vmxd.tables import IA32_FEATURE_CONTROL, IA32_VMX_BASIC, MSR_BY_INDEX
 
 _FIRST: Final = (IA32_FEATURE_CONTROL, IA32_VMX_BASIC)
 _OTHERS: Final = tuple(msr for index, msr in MSR_BY_INDEX.items() if index not in _FIRST)
+_DECISIVE: Final = frozenset((IA32_VMX_BASIC, *(bit.msr for msr in _OTHERS for bit in msr.exists_if)))
+"""The MSRs whose values decide whether others exist."""
 
 
 class MsrDevices:
@@ -46,26 +48,52 @@ def read_msrs(devices: MsrDevices, cpus: Iterable[int], cpuinfo: Mapping[int, Cp
     CPU.
     """
     readings: dict[int, dict[int, Reading]] = {index: {} for index in MSR_BY_INDEX}
+    paths: dict[bool | None, _Path] = {}
     for cpu in cpus:
-        for index, reading in _read_cpu(devices, cpu, cpuinfo[cpu].vmx_flag if cpu in cpuinfo else None).items():
+        vmx_flag = cpuinfo[cpu].vmx_flag if cpu in cpuinfo else None
+        for index, reading in _read_cpu(devices, cpu, vmx_flag, paths).items():
             readings[index][cpu] = reading
     return {index: by_cpu for index, by_cpu in readings.items() if by_cpu}
 
 
-def _read_cpu(devices: MsrDevices, cpu: int, vmx_flag: bool | None) -> dict[int, Reading]:
+_Path = list[tuple[int, Reading | None]]
+"""The MSRs that were read on a CPU, in that order; with a value where it decides whether a later one exists."""
+
+
+def _read_cpu(
+    devices: MsrDevices, cpu: int, vmx_flag: bool | None, paths: dict[bool | None, _Path]
+) -> dict[int, Reading]:
+    """Read one CPU along the path of the one before; from where their values part, work out again what exists."""
     try:
         fd = devices.open(cpu)
     except OSError as error:
         return dict.fromkeys(MSR_BY_INDEX, _failed(error))
     try:
-        found = {index: devices.read(fd, index) for index in _FIRST}
-        if has_vmx(vmx_flag, found) is not False:
-            for msr in _OTHERS:
-                if exists(msr, vmx_flag, found) is not False:
-                    found[msr.index] = devices.read(fd, msr.index)
+        found: dict[int, Reading] = {}
+        read = devices.read
+        for index, decisive in paths.get(vmx_flag, ()):
+            found[index] = value = read(fd, index)
+            if decisive is not None and value != decisive:
+                break
+        else:
+            if found:
+                return found
+        _read_rest(devices, fd, vmx_flag, found)
+        paths[vmx_flag] = [(index, found[index] if index in _DECISIVE else None) for index in found]
         return found
     finally:
         os.close(fd)
+
+
+def _read_rest(devices: MsrDevices, fd: int, vmx_flag: bool | None, found: dict[int, Reading]) -> None:
+    """Add what exists and was not read yet; the order is that of any path."""
+    for index in _FIRST:
+        if index not in found:
+            found[index] = devices.read(fd, index)
+    if has_vmx(vmx_flag, found) is not False:
+        for msr in _OTHERS:
+            if msr.index not in found and exists(msr, vmx_flag, found) is not False:
+                found[msr.index] = devices.read(fd, msr.index)
 
 
 def _failed(error: OSError) -> Failed:
