@@ -18,6 +18,7 @@ LAYERS: Final = (
     "vmxd.privilege",
     "vmxd.scan",
     "vmxd.inventory",
+    "vmxd.kvm",
     "vmxd.status",
     "vmxd.checks",
     "vmxd.compare",

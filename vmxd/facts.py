@@ -66,6 +66,22 @@ class Cpu:
         return f"{self.family:02x}-{self.model:02x}-{self.stepping:02x}"
 
 
+Parameter = bool | int | str
+"""A parameter of a kernel module: Y and N, a number, or other text."""
+
+
+@dataclass(frozen=True, slots=True)
+class KvmMsrs:
+    """What KVM says of its feature MSRs, those that it can give to guests (Linux Documentation/virt/kvm/api.rst).
+
+    listed: every index of KVM_GET_MSR_FEATURE_INDEX_LIST, ascending.
+    readings: index -> what KVM_GET_MSRS answered, for the VMX capability MSRs among them.
+    """
+
+    listed: tuple[int, ...]
+    readings: Mapping[int, Reading]
+
+
 class Source(enum.Enum):
     """Where the MSR values come from."""
 
@@ -84,6 +100,8 @@ class Host:
     excluded: online CPUs that were left alone (--cpus, --skip-isolated).
     readings: MSR index -> CPU number -> reading.
     kernel: release of the running kernel, None where not recorded.
+    kvm_parameters: those of the module kvm_intel by name; absent where it is not loaded.
+    kvm_msrs: what KVM gives to guests, why it could not be asked, or that it was not.
     notes: what the reader found odd, one sentence each.
     """
 
@@ -97,6 +115,8 @@ class Host:
     excluded: tuple[int, ...]
     readings: Mapping[int, Mapping[int, Reading]]
     kernel: str | None = None
+    kvm_parameters: Mapping[str, Parameter] | Missing = Missing.NOT_RECORDED
+    kvm_msrs: KvmMsrs | Failed | Missing = Missing.NOT_RECORDED
     notes: tuple[str, ...] = ()
 
     @property

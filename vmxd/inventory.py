@@ -11,6 +11,7 @@ from vmxd.checks import RULES, Rule, broken_rules
 from vmxd.compare import Group, MsrValues, compare_msrs, cpus_of, group_readings, inconsistent_cpus
 from vmxd.decode import Decoded, Presence, decode, fields_of
 from vmxd.facts import Host
+from vmxd.kvm import NestedView, UnusedFeature, nested_view, unused_features
 from vmxd.status import Verdict, judge
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX
 from vmxd.tables.rows import Flag
@@ -71,6 +72,7 @@ class Inventory:
     features: all of them, by name. fields: numbers, those of the most common values.
     feature_control: bits of IA32_FEATURE_CONTROL, true where set on every CPU; empty where known on none.
     unknown: by MSR index, the mask of bits that no row explains and that are set on some CPU.
+    kvm_unused: features that every CPU has and KVM leaves off. nested: what KVM offers to guests; None: not asked.
     """
 
     host: Host
@@ -86,6 +88,8 @@ class Inventory:
     feature_control: Mapping[str, bool]
     unknown: Mapping[int, int]
     violations: tuple[Violation, ...]
+    kvm_unused: tuple[UnusedFeature, ...]
+    nested: NestedView | None
 
     @property
     def comparable(self) -> tuple[int, ...]:
@@ -124,6 +128,7 @@ def take_inventory(host: Host) -> Inventory:
     groups = tuple(Group(cpus, flag, readings, decode(flag, readings)) for cpus, flag, readings in group_readings(host))
     msrs = compare_msrs(groups)
     verdict = judge(groups)
+    features = {name: _feature(name, groups) for name in FEATURES}
     return Inventory(
         host=host,
         identity=_identity(host, groups),
@@ -133,11 +138,17 @@ def take_inventory(host: Host) -> Inventory:
         failed=cpus_of(group for group in groups if group.decoded.failed),
         msrs=msrs,
         inconsistent=inconsistent_cpus(msrs.values()),
-        features={name: _feature(name, groups) for name in FEATURES},
+        features=features,
         fields=_fields(msrs),
         feature_control=_feature_control(groups),
         unknown=_unknown(groups),
         violations=_violations(groups),
+        kvm_unused=unused_features(
+            host.kvm_parameters,
+            has=lambda name: features[name].value,
+            signatures={cpu.signature for cpu in host.cpus.values()},
+        ),
+        nested=nested_view(host.kvm_msrs),
     )
 
 
