@@ -60,6 +60,10 @@ CONTRACT: Final[Mapping[str, frozenset[str]]] = {
         "vmxd_build_info": "version",
         "vmxd_source_info": "kind root",
         "vmxd_scan_duration_seconds": "",
+        "vmx_kvm_parameter": "parameter",
+        "vmx_kvm_unused_feature": "feature parameter",
+        "vmx_nested_status": "status",
+        "vmx_nested_feature": "feature",
         "vmxd_scan_timestamp_seconds": "",
         "vmxd_scan_success": "",
         "vmxd_scan_errors": "errno",
@@ -564,7 +568,8 @@ def test_all_of_the_contract() -> None:
     """Every metric of the contract is on some host."""
     broken = on_each_cpu(SKYLAKE | {0x48B: 1})
     failed = together(SelfCollector(scan(str(HOSTS / "made-eio"))), LiveCollector())
-    names = set.union(broken.names(), *(recorded(name).names() for name in REAL_HOSTS), {name for name, *_ in failed})
+    hosts = (*REAL_HOSTS, "made-nested")
+    names = set.union(broken.names(), *(recorded(name).names() for name in hosts), {name for name, *_ in failed})
 
     assert CONTRACT.keys() == names
 

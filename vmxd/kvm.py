@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from vmxd.decode import Decoded, Presence, decode
 from vmxd.facts import Failed, KvmMsrs, Missing, Parameter
@@ -45,7 +46,7 @@ class NestedView:
     values: Mapping[str, bool | None]
 
 
-_VALUES = {Presence.PRESENT: True, Presence.ABSENT: False, Presence.FAILED: None, Presence.NOT_RECORDED: False}
+_VALUES: Final = {Presence.PRESENT: True, Presence.ABSENT: False, Presence.FAILED: None, Presence.NOT_RECORDED: False}
 """An MSR that KVM does not list is one that no guest gets: what it would say is not offered, whatever its existence."""
 
 

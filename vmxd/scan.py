@@ -18,8 +18,8 @@ class Scan:
     duration: float
 
 
-def scan(root: str, only: Collection[int] | None = None, skip_isolated: bool = False) -> Scan:
+def scan(root: str, only: Collection[int] | None = None, skip_isolated: bool = False, *, nested: bool = False) -> Scan:
     """Scan a host; arguments and errors are those of host.root.read_host."""
     start = time.perf_counter()
-    inventory = take_inventory(read_host(root, only, skip_isolated))
+    inventory = take_inventory(read_host(root, only, skip_isolated, nested=nested))
     return Scan(inventory, time.perf_counter() - start)

@@ -36,6 +36,12 @@ def host_options() -> Parser:
     options.add_argument("--root", default="/", metavar="DIR", help="the host: / or a recording (default: %(default)s)")
     options.add_argument("--cpus", type=_cpus, metavar="LIST", help="read these CPUs only, as in 0-3,8")
     options.add_argument("--skip-isolated", action="store_true", help="leave CPUs of the kernel's isolcpus alone")
+    options.add_argument(
+        "--collector.nested",
+        dest="nested",
+        action="store_true",
+        help="ask KVM, by /dev/kvm, what VMX it gives to guests; a recording says so where it was made with this",
+    )
     return options
 
 
@@ -50,4 +56,4 @@ def scan_chosen(arguments: argparse.Namespace) -> Scan:
     """Scan what the host options chose. Raises VmxdError."""
     from vmxd.scan import scan
 
-    return scan(arguments.root, arguments.cpus, arguments.skip_isolated)
+    return scan(arguments.root, arguments.cpus, arguments.skip_isolated, nested=arguments.nested)

@@ -15,8 +15,8 @@ def add(commands: Commands) -> None:
         "record",
         parents=[host_options()],
         help="write what was read as a directory that every command takes as --root",
-        description="Write a recording: proc/, sys/ and msr.txt, without serial numbers, host name or addresses. "
-        "An older recording in its place is replaced in one step.",
+        description="Write a recording: proc/, sys/, msr.txt and, with --collector.nested, kvm.txt; without serial "
+        "numbers, host name or addresses. An older recording in its place is replaced in one step.",
     )
     parser.add_argument("directory", metavar="DIR", help="directory to write")
     parser.set_defaults(run=run)
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vmxd.host.recording import write_recording
     from vmxd.host.root import read_host
 
-    host = read_host(arguments.root, arguments.cpus, arguments.skip_isolated)
+    host = read_host(arguments.root, arguments.cpus, arguments.skip_isolated, nested=arguments.nested)
     say(host.notes)
     write_recording(Files(arguments.root), host, arguments.directory)
     return EXIT_FINE

@@ -13,8 +13,9 @@ import vmxd
 from vmxd.compare import Group
 from vmxd.cpulist import format_cpus
 from vmxd.decode import cpuinfo_flags
-from vmxd.facts import Failed, MsrState
+from vmxd.facts import Failed, Missing, MsrState
 from vmxd.inventory import Inventory
+from vmxd.kvm import NestedView
 from vmxd.tables import Feature, msr_name
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import AllOf, Control, Field, Flag, MayBeZero, Msr, Unnamed
@@ -77,6 +78,8 @@ def inventory_document(inventory: Inventory) -> Json:
         "fields": dict(inventory.fields),
         "unknown_bits": {msr_name(index): f"{mask:#018x}" for index, mask in inventory.unknown.items() if mask},
         "sanity_violations": {violation.rule.name: format_cpus(violation.cpus) for violation in inventory.violations},
+        "kvm": _kvm(inventory),
+        "nested": None if inventory.nested is None else _nested(inventory.nested),
     }
 
 
@@ -88,6 +91,25 @@ def _group(group: Group) -> Json:
         "msrs": {msr_name(index): _msr_state(state) for index, state in decoded.msrs.items()},
         "controls": {name: state.value for name, state in decoded.controls.items()},
         "cpuinfo_flags": list(cpuinfo_flags(decoded.features)),
+    }
+
+
+def _kvm(inventory: Inventory) -> Json:
+    parameters = inventory.host.kvm_parameters
+    return {
+        "module": parameters.value if isinstance(parameters, Missing) else "loaded",
+        "parameters": {} if isinstance(parameters, Missing) else dict(parameters),
+        "unused_features": {each.feature: each.parameter for each in inventory.kvm_unused},
+    }
+
+
+def _nested(nested: NestedView) -> Json:
+    msrs = {} if nested.decoded is None else nested.decoded.msrs
+    return {
+        "status": nested.status.value,
+        "errno": nested.errno,
+        "msrs": {msr_name(index): _msr_state(state) for index, state in msrs.items() if not isinstance(state, Missing)},
+        "features": dict(nested.values),
     }
 
 

@@ -16,7 +16,9 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from vmxd.decode import Presence, Status
+from vmxd.facts import Missing
 from vmxd.inventory import Inventory
+from vmxd.kvm import NestedStatus
 from vmxd.tables import msr_name
 
 CPU_SERIES_MAX: Final = 64
@@ -25,6 +27,8 @@ CPU_SERIES_MAX: Final = 64
 _CAPABILITIES: Final = "VMX capability MSRs 0x480 to 0x493, SDM Vol. 3D Appendix A"
 _CONTROL: Final = "IA32_FEATURE_CONTROL (0x3a), SDM Vol. 3C Enabling and Entering VMX Operation"
 _CPUS: Final = "/sys/devices/system/cpu and /dev/cpu/N/msr"
+_PARAMETERS: Final = "/sys/module/kvm_intel/parameters"
+_KVM: Final = "KVM_GET_MSR_FEATURE_INDEX_LIST and KVM_GET_MSRS on /dev/kvm"
 
 FIELD_METRICS: Final = (
     ("vmcs_region_size", "vmx_vmcs_region_bytes", "Bytes to allocate for a VMCS.", "IA32_VMX_BASIC[44:32]"),
@@ -48,7 +52,17 @@ class HostCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families that have samples: one that says nothing is left out, HELP and all."""
-        parts = (self._features, self._status, self._cpus, self._msrs, self._findings, self._identity, self._fields)
+        parts = (
+            self._features,
+            self._status,
+            self._cpus,
+            self._msrs,
+            self._findings,
+            self._identity,
+            self._fields,
+            self._kvm,
+            self._nested,
+        )
         return (family for part in parts for family in part() if family.samples)
 
     def _features(self) -> Iterator[Metric]:
@@ -165,6 +179,38 @@ class HostCollector(Collector):
         for field, name, documentation, source in FIELD_METRICS:
             if field in self.inventory.fields:
                 yield gauge(name, documentation, source, value=self.inventory.fields[field])
+
+    def _kvm(self) -> Iterator[Metric]:
+        documentation = "Value of a parameter of kvm_intel, Y as 1 and N as 0; no series for other text."
+        values = gauge("vmx_kvm_parameter", documentation, _PARAMETERS, ("parameter",))
+        parameters = self.inventory.host.kvm_parameters
+        for name, value in sorted(parameters.items()) if not isinstance(parameters, Missing) else ():
+            if not isinstance(value, str):
+                values.add_metric((name,), value)
+        yield values
+
+        documentation = "1 for each feature that every CPU has and KVM leaves off, and the parameter to change."
+        unused = gauge("vmx_kvm_unused_feature", documentation, _PARAMETERS, ("feature", "parameter"))
+        for each in self.inventory.kvm_unused:
+            unused.add_metric((each.feature, each.parameter), 1)
+        yield unused
+
+    def _nested(self) -> Iterator[Metric]:
+        nested = self.inventory.nested
+        if nested is None:
+            return
+        documentation = "1 for what holds of VMX for guests, 0 for the others; failed: KVM could not be asked."
+        status = gauge("vmx_nested_status", documentation, _KVM, ("status",))
+        for each in NestedStatus:
+            status.add_metric((each.value,), each is nested.status)
+        yield status
+
+        documentation = "1 if KVM offers the VMX feature to guests, 0 if not; no series where that is not known."
+        feature = gauge("vmx_nested_feature", documentation, _KVM, ("feature",))
+        for name, value in nested.values.items():
+            if value is not None:
+                feature.add_metric((name,), value)
+        yield feature
 
 
 def to_text(*collectors: Collector) -> bytes:

@@ -8,10 +8,11 @@ from typing import Final
 
 from vmxd import cpulist
 from vmxd.compare import Group
-from vmxd.facts import Missing, Source
+from vmxd.facts import Missing, Parameter, Source
 from vmxd.inventory import Inventory
+from vmxd.kvm import NestedStatus
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, Feature, msr_name
-from vmxd.tables.errnos import explain
+from vmxd.tables.errnos import explain, explain_kvm
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import Field, Msr
 
@@ -49,6 +50,8 @@ def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:
         ("broken", f"{each.rule.name} on {cpulist.describe(each.cpus)}: {each.rule.says}")
         for each in inventory.violations
     ]
+    lines += [("kvm", text) for text in _kvm(inventory)]
+    lines += [("guests", text) for text in _nested(inventory)]
     lines += [("note", note) for note in host.notes]
     lines.append(("features", _feature_counts(inventory)))
     lines.append(("fingerprint", identity.fingerprint or "none, no capability MSR is known"))
@@ -98,6 +101,43 @@ def _unknown_bits(inventory: Inventory) -> Iterator[str]:
             yield f"{msr_name(index)}[{bits}] set, and no source names it"
 
 
+def _kvm(inventory: Inventory) -> Iterator[str]:
+    """Say which module parameters leave off what every CPU has."""
+    parameters = inventory.host.kvm_parameters
+    if isinstance(parameters, Missing):
+        if parameters is Missing.ABSENT:
+            yield "kvm_intel is not loaded"
+        return
+    if not inventory.kvm_unused:
+        yield "kvm_intel leaves off no feature that every CPU has"
+    for name in dict.fromkeys(each.parameter for each in inventory.kvm_unused):
+        features = ", ".join(each.feature for each in inventory.kvm_unused if each.parameter == name)
+        yield f"{name}={parameter_text(parameters[name])} leaves off what every CPU has: {features}"
+
+
+def parameter_text(value: Parameter) -> str:
+    """Return a module parameter as sysfs shows it."""
+    return ("N", "Y")[value] if isinstance(value, bool) else str(value)
+
+
+def _nested(inventory: Inventory) -> Iterator[str]:
+    """Say what KVM offers to guests, if it was asked."""
+    nested = inventory.nested
+    if nested is None:
+        return
+    if nested.errno is not None:
+        errno = explain_kvm(nested.errno)
+        yield f"what KVM offers them is not known: {errno.meaning} ({errno.name}); {errno.hint}"
+    elif nested.status is NestedStatus.NOT_OFFERED:
+        off = isinstance(parameters := inventory.host.kvm_parameters, dict) and parameters.get("nested") is False
+        yield f"KVM offers them no VMX{': nested=N' if off else ''}"
+    else:
+        values = list(nested.values.values())
+        yield f"KVM offers them {values.count(True)} of {len(values)} features" + (
+            f", {values.count(None)} not known" if None in values else ""
+        )
+
+
 def _feature_counts(inventory: Inventory) -> str:
     values = [feature.value for feature in inventory.features.values()]
     text = f"{values.count(True)} of {len(values)} on every CPU"
@@ -137,7 +177,18 @@ def _fields(inventory: Inventory, msr: Msr) -> Iterator[str]:
 def _feature(inventory: Inventory, feature: Feature) -> str:
     value = _VALUE[inventory.features[feature.name].value]
     state = _by_cpus(inventory, lambda group: feature_text(group, feature))
-    return _row(feature.name, value, "" if state in ("present", "absent") else state)
+    shown = ["" if state in ("present", "absent") else state, _guests(inventory, feature.name)]
+    return _row(feature.name, value, ", ".join(filter(None, shown)))
+
+
+def _guests(inventory: Inventory, name: str) -> str:
+    """Say of a feature that guests get although not every CPU has it, or do not get although every CPU has."""
+    if inventory.nested is None or inventory.nested.status is not NestedStatus.OFFERED:
+        return ""
+    here, there = inventory.features[name].value, inventory.nested.values[name]
+    if there is None or here is there:
+        return ""
+    return "for guests" if there else "not for guests"
 
 
 def _by_cpus(inventory: Inventory, describe: Callable[[Group], str]) -> str:

@@ -1,4 +1,4 @@
-"""Recordings: a host as a directory of text, with msr.txt in place of the MSR devices.
+"""Recordings: a host as a directory of text, with msr.txt in place of the MSR devices, and kvm.txt in that of dev/kvm.
 
 msr.txt starts with the line "# vmxd msr recording 1"; then one MSR a line, every logical CPU on it: "48b:
 0-3=0x035d6fff00000000 4=0x435d6fff00000000". CPU lists are the kernel's; an errno's name may stand in a value's place.
@@ -16,9 +16,11 @@ from typing import Final
 
 from vmxd import cpulist
 from vmxd.errors import MalformedFileError, RootError
-from vmxd.facts import Failed, Host, Reading
+from vmxd.facts import Failed, Host, KvmMsrs, Missing, Reading
 from vmxd.host import cpus, witness
 from vmxd.host.files import Files
+from vmxd.host.kvm_file import KVM_FILE, format_kvm_text, parse_kvm_text
+from vmxd.host.parameters import MODULES, parameter_files
 from vmxd.host.witness import MSR_FILE
 
 KERNEL: Final = "proc/sys/kernel/osrelease"
@@ -55,6 +57,14 @@ def read_recording(files: Files, online: Collection[int]) -> dict[int, dict[int,
     if data is None:
         raise RootError(f"{files.path(MSR_FILE)} cannot be followed", "it is a link to nowhere")
     return parse_msr_text(data.decode(errors="replace"), files.path(MSR_FILE), online)
+
+
+def read_recorded_kvm(files: Files) -> KvmMsrs | Failed | Missing:
+    """Return what kvm.txt says that KVM gives to guests, if there is one. Raises MalformedFileError, RootError."""
+    data = files.read(KVM_FILE)
+    if data is None:
+        return Missing.NOT_RECORDED
+    return parse_kvm_text(data.decode(errors="replace"), files.path(KVM_FILE))
 
 
 def parse_msr_text(text: str, path: str, online: Collection[int]) -> dict[int, dict[int, Reading]]:
@@ -172,7 +182,7 @@ def _check_replaceable(destination: str, host: Host) -> None:
     if not entries:
         return
     old = Files(destination)
-    if extra := entries - {path.partition("/")[0] for path in (MSR_FILE, cpus.CPUINFO, *COPIED)}:
+    if extra := entries - {path.partition("/")[0] for path in (MSR_FILE, KVM_FILE, cpus.CPUINFO, *COPIED)}:
         message = f"{destination} has {min(extra)!r}, which is of no recording"
         raise RootError(message, "name a new directory; vmxd replaces recordings only")
     text = (old.read(MSR_FILE) or b"").decode(errors="replace")
@@ -192,11 +202,16 @@ def _answered(readings: Readings) -> bool:
 
 
 def _write_tree(files: Files, host: Host, directory: str) -> None:
-    contents = {name: data for name in COPIED if (data := files.read(name)) is not None}
+    copied = (*COPIED, *parameter_files(files))
+    contents = {name: data for name in copied if (data := files.read(name)) is not None}
     contents[cpus.ONLINE] = f"{cpulist.format_cpus(host.online)}\n".encode()  # as it was when the MSRs were read
     if (cpuinfo := files.read(cpus.CPUINFO)) is not None:
         contents[cpus.CPUINFO] = cpus.redact_cpuinfo(cpuinfo)
     contents[MSR_FILE] = format_msr_text(host.readings).encode()
+    if not isinstance(host.kvm_msrs, Missing):
+        contents[KVM_FILE] = format_kvm_text(host.kvm_msrs).encode()
+    if host.kvm_parameters is not Missing.NOT_RECORDED:
+        os.makedirs(os.path.join(directory, MODULES))
     for name, data in contents.items():
         path = os.path.join(directory, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -8,10 +8,12 @@ from collections.abc import Collection
 
 from vmxd import cpulist
 from vmxd.errors import RootError, UsageError, VmxdError
-from vmxd.facts import Failed, Host, Reading, Source
+from vmxd.facts import Failed, Host, KvmMsrs, Missing, Reading, Source
 from vmxd.host import cpus, recording, witness
 from vmxd.host.files import Files
+from vmxd.host.kvm import read_kvm_msrs
 from vmxd.host.msr import MsrDevices, read_msrs
+from vmxd.host.parameters import read_parameters
 
 _ATTEMPTS = 10
 _GONE = frozenset((Failed("ENOENT"), Failed("ENXIO")))
@@ -22,6 +24,8 @@ def read_host(
     only: Collection[int] | None = None,
     skip_isolated: bool = False,
     devices: MsrDevices | None = None,
+    *,
+    nested: bool = False,
 ) -> Host:
     """Read one host.
 
@@ -29,13 +33,14 @@ def read_host(
     where another takes its place meanwhile, that one is read.
     only: CPUs to read, all online ones by default; skip_isolated: leave out those of the kernel's isolcpus.
     devices: what to read MSRs from, by default dev/cpu/N/msr under the root.
+    nested: ask KVM what it gives to guests; of a recording, that is read wherever it was recorded.
 
     Raises RootError, MalformedFileError, UsageError.
     """
     for _ in range(_ATTEMPTS):
         before = _stamp(root)
         try:
-            host = _read_host(root, only, skip_isolated, devices)
+            host = _read_host(root, only, skip_isolated, devices, nested=nested)
         except VmxdError:
             if _stamp(root) == before:
                 raise
@@ -54,7 +59,9 @@ def _stamp(root: str) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _read_host(root: str, only: Collection[int] | None, skip_isolated: bool, devices: MsrDevices | None) -> Host:
+def _read_host(
+    root: str, only: Collection[int] | None, skip_isolated: bool, devices: MsrDevices | None, *, nested: bool
+) -> Host:
     files = Files(root)
     if not os.path.isdir(root):
         raise RootError(f"{root!r} is not a directory", "--root takes / or a directory that vmxd record wrote")
@@ -69,12 +76,14 @@ def _read_host(root: str, only: Collection[int] | None, skip_isolated: bool, dev
         )
 
     cpuinfo = cpus.read_cpuinfo(files)
+    kvm_msrs: KvmMsrs | Failed | Missing = Missing.NOT_RECORDED
     if recording.is_recording(files):
         source = Source.RECORDING
         readings = _keep(recording.read_recording(files, online), wanted)
         read_at = os.path.getmtime(files.path(witness.MSR_FILE))
         recorded = {cpu for by_cpu in readings.values() for cpu in by_cpu}
         wanted = [cpu for cpu in wanted if cpu in recorded] or wanted
+        kvm_msrs = recording.read_recorded_kvm(files)
     else:
         source = Source.LIVE
         read_at = time.time()
@@ -84,6 +93,8 @@ def _read_host(root: str, only: Collection[int] | None, skip_isolated: bool, dev
             wanted = [cpu for cpu in wanted if cpu not in gone]
             readings = _keep(readings, wanted)
         notes += _notes_on_count(root, online)
+        if nested:
+            kvm_msrs = read_kvm_msrs(files)
 
     scanned = set(wanted)
     return Host(
@@ -97,6 +108,8 @@ def _read_host(root: str, only: Collection[int] | None, skip_isolated: bool, dev
         excluded=tuple(cpu for cpu in online if cpu not in scanned),
         readings=readings,
         kernel=(files.read_text(recording.KERNEL) or "").strip() or None,
+        kvm_parameters=read_parameters(files),
+        kvm_msrs=kvm_msrs,
         notes=notes,
     )
 

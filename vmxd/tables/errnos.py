@@ -1,4 +1,4 @@
-"""What an error of /dev/cpu/N/msr means (arch/x86/kernel/msr.c, Linux 6.12) and what to do about it."""
+"""What an error of /dev/cpu/N/msr (arch/x86/kernel/msr.c, Linux 6.12) or /dev/kvm means and what to do about it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Errno:
-    """One errno of open() or read() on /dev/cpu/N/msr: what it says about the host, and the next step."""
+    """One errno of a call on a device: what it says about the host, and the next step."""
 
     name: str
     meaning: str
@@ -42,3 +42,22 @@ ERRNOS: Final[dict[str, Errno]] = {
 def explain(name: str) -> Errno:
     """Return what is known of an errno; one that msr.c never returns is named as it is."""
     return ERRNOS.get(name) or Errno(name, f"reading /dev/cpu/*/msr failed with {name}", "see the kernel log")
+
+
+KVM_ERRNOS: Final[dict[str, Errno]] = {
+    row.name: row
+    for row in (
+        Errno("ENOENT", "there is no /dev/kvm", "load the module: modprobe kvm_intel"),
+        Errno("ENODEV", "no module is behind /dev/kvm", "load the module: modprobe kvm_intel"),
+        Errno("EACCES", "/dev/kvm may not be opened by this user", "run as root or in the group kvm"),
+        Errno("EPERM", "a device cgroup forbids /dev/kvm", "allow the device: DeviceAllow=/dev/kvm r"),
+        Errno("ENOTTY", "/dev/kvm is not KVM's device", "check --root"),
+        Errno("ENOTSUP", "this KVM has no KVM_CAP_GET_MSR_FEATURES", "Linux 4.17 and later have it"),
+    )
+}
+"""By name, of /dev/kvm. ENOTSUP is not the kernel's (host/kvm.py)."""
+
+
+def explain_kvm(name: str) -> Errno:
+    """Return what is known of an errno of /dev/kvm; one that is not expected is named as it is."""
+    return KVM_ERRNOS.get(name) or Errno(name, f"asking /dev/kvm failed with {name}", "see the kernel log")

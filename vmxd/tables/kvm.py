@@ -1,8 +1,8 @@
 """The parameters of the module kvm_intel that stand for VMX features, one a line.
 
-From arch/x86/kvm/vmx/vmx.c (vmx_hardware_setup) and nested.c (nested_vmx_hardware_setup), Linux 6.16; compared with 4.19
-and 3.10. There KVM sets a parameter to 0 by itself where the CPU lacks what it needs, and what came of it can be read
-in /sys/module/kvm_intel/parameters.
+From arch/x86/kvm/vmx/vmx.c (vmx_hardware_setup) and nested.c (nested_vmx_hardware_setup), Linux 6.16; compared with
+4.19 and 3.10. There KVM sets a parameter to 0 by itself where the CPU lacks what it needs, and what came of it can be
+read in /sys/module/kvm_intel/parameters.
 
 No rows, since no VMX feature is left off by them: nested (a choice), emulate_invalid_guest_state, fasteoi,
 allow_smaller_maxphyaddr, enable_device_posted_irqs (VT-d), sgx, pt_mode, nested_early_check, dump_invalid_vmcs,
@@ -33,8 +33,8 @@ class KvmParameter:
 
 # fmt: off
 
-# 3.10 has neither vnmi, pml nor preemption_timer, and 4.19 no enable_ipiv: there is no file then, and so no finding. What
-# KVM asks of the CPU has grown: the needs are those of 6.16, so that what a CPU lacks is never laid to a choice.
+# 3.10 has neither vnmi, pml nor preemption_timer, and 4.19 no enable_ipiv: there is no file then, and no finding.
+# What KVM asks of the CPU has grown: the needs are those of 6.16, so that what a CPU lacks is never laid to a choice.
 KVM_PARAMETERS: Final = {row.name: row for row in (
     KvmParameter("vpid",               "vpid",  "vpid invvpid invvpid_single_context|invvpid_all_context"),
     KvmParameter("ept",                "ept",                  "ept ept_page_walk_4 ept_wb invept_all_context"),
