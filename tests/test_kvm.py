@@ -12,7 +12,7 @@ from tests.strategies import any_readings, plausible_readings, without
 from tests.support import HOSTS
 from vmxd.decode import Presence, decode
 from vmxd.facts import Failed, KvmMsrs, Missing, Parameter, Reading
-from vmxd.kvm import NestedStatus, UnusedFeature, nested_view, unused_features
+from vmxd.kvm import NestedStatus, UnusedFeature, judge_parameters, nested_view
 from vmxd.scan import scan
 from vmxd.tables import CAPABILITY_RANGE, FEATURES
 from vmxd.tables.kvm import IN_EVMCS, KVM_PARAMETERS
@@ -25,7 +25,7 @@ def blamed(
     off: Mapping[str, Parameter], cpu: Mapping[str, bool | None] = EVERY_FEATURE, signature: str | None = None
 ) -> dict[str, str]:
     """Return the findings, feature to parameter, of a host where all is on but for some parameters."""
-    found = unused_features({**ON, **off}, cpu.get, {signature})
+    found, _ = judge_parameters({**ON, **off}, cpu.get, {signature})
     return {each.feature: each.parameter for each in found}
 
 
@@ -100,6 +100,26 @@ def test_a_cpu_that_lacks_what_kvm_needs_is_no_finding(
     assert {} == blamed(off, EVERY_FEATURE | {feature: lacks})
 
 
+@pytest.mark.parametrize(
+    ("off", "unknown", "expected"),
+    [
+        ({"vpid": False}, ("vpid",), ("vpid",)),
+        ({"vpid": False}, ("invvpid_single_context",), ()),
+        ({"ept": False, "eptad": False, "pml": False}, tuple(FEATURES), ("ept",)),
+        ({"eptad": False, "enable_apicv": False}, tuple(FEATURES), ("eptad", "enable_apicv")),
+        ({"nested": False, "enable_shadow_vmcs": False}, tuple(FEATURES), ()),
+        ({}, tuple(FEATURES), ()),
+    ],
+)
+def test_a_parameter_that_cannot_be_judged_is_doubted(
+    off: Mapping[str, Parameter], unknown: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    """Where what the CPUs have is not known, what is off is doubted, the first cause alone; else it is not."""
+    cpu = EVERY_FEATURE | dict.fromkeys(unknown)
+
+    assert expected == judge_parameters({**ON, **off}, cpu.get, ())[1]
+
+
 def test_either_of_two_needs_will_do() -> None:
     """VPIDs take one of two kinds of INVVPID: a finding is made with either, and not without both."""
     kinds = ("invvpid_single_context", "invvpid_all_context")
@@ -124,22 +144,23 @@ def test_an_enlightened_vmcs_is_no_finding() -> None:
     assert left_off < set(blamed(off | {"enlightened_vmcs": False}))
 
 
-@given(st.dictionaries(st.sampled_from((*KVM_PARAMETERS, "nested")), st.booleans()), st.data())
+@given(st.dictionaries(st.sampled_from((*KVM_PARAMETERS, "nested")), st.booleans()), plausible_readings())
 def test_a_finding_is_of_a_feature_that_is_there_and_a_parameter_that_is_off(
-    parameters: dict[str, Parameter], data: st.DataObject
+    parameters: dict[str, Parameter], readings: dict[int, int]
 ) -> None:
     """Whatever is on and whatever the CPU has, a finding names a feature that it has and a parameter that is N."""
-    absent = data.draw(st.sets(st.sampled_from(sorted(FEATURES)), max_size=5))
-    found = unused_features(parameters, lambda name: name not in absent, ())
+    has = {name: presence is Presence.PRESENT for name, presence in decode(True, readings).features.items()}
+    found, doubted = judge_parameters(parameters, has.get, ())
 
-    assert [] == [each for each in found if each.feature in absent or parameters[each.parameter]]
+    assert () == doubted
+    assert [] == [each for each in found if not has[each.feature] or parameters[each.parameter]]
     assert len({each.feature for each in found}) == len(found)
 
 
 @pytest.mark.parametrize("state", list(Missing))
 def test_without_parameters_there_is_no_finding(state: Missing) -> None:
     """A module that is not loaded, or was not recorded, leaves nothing off."""
-    assert () == unused_features(state, EVERY_FEATURE.get, ())
+    assert ((), ()) == judge_parameters(state, EVERY_FEATURE.get, ())
 
 
 def test_findings_of_the_made_hosts() -> None:

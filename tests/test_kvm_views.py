@@ -15,6 +15,7 @@ from vmxd.export.metrics import HostCollector, to_text
 from vmxd.export.text import summary_lines
 from vmxd.export.text import to_text as show_text
 from vmxd.host.kvm_file import KVM_FILE
+from vmxd.host.recording import MSR_FILE
 from vmxd.scan import scan
 from vmxd.tables import FEATURES
 
@@ -69,6 +70,15 @@ def test_no_finding_is_said(root: Path) -> None:
     assert {} == series(root, "vmx_kvm_unused_feature")
 
 
+def test_no_finding_is_not_said_where_the_cpus_are_not_known(root: Path) -> None:
+    """Where no MSR could be read, a parameter that is off is doubted: that it leaves nothing off is not said."""
+    (root / MSR_FILE).write_text("# vmxd msr recording 1\n480: 0-35=EACCES\n")
+
+    assert ["pml=N, enable_apicv=N: whether the CPUs have what is left off is not known"] == words(root, "kvm")
+    assert {} == series(root, "vmx_kvm_unused_feature") == show(root)["kvm"]["unused_features"]
+    assert ["pml", "enable_apicv"] == show(root)["kvm"]["doubted"]
+
+
 @pytest.mark.parametrize(("kept", "module", "said"), [("sys/module", "absent", 1), ("sys", "not_recorded", 0)])
 def test_a_module_that_is_not_there_has_no_parameter(root: Path, kept: str, module: str, said: int) -> None:
     """Not loaded is said; not recorded is no line; neither has a series."""
@@ -76,7 +86,7 @@ def test_a_module_that_is_not_there_has_no_parameter(root: Path, kept: str, modu
     (root / kept).mkdir(exist_ok=True)
 
     assert ["kvm_intel is not loaded"] * said == words(root, "kvm")
-    assert {"module": module, "parameters": {}, "unused_features": {}} == show(root)["kvm"]
+    assert {"module": module, "parameters": {}, "unused_features": {}, "doubted": []} == show(root)["kvm"]
     assert {} == series(root, "vmx_kvm_parameter")
 
 

@@ -11,7 +11,7 @@ from vmxd.checks import RULES, Rule, broken_rules
 from vmxd.compare import Group, MsrValues, compare_msrs, cpus_of, group_readings, inconsistent_cpus
 from vmxd.decode import Decoded, Presence, decode, fields_of
 from vmxd.facts import Host
-from vmxd.kvm import NestedView, UnusedFeature, nested_view, unused_features
+from vmxd.kvm import NestedView, UnusedFeature, judge_parameters, nested_view
 from vmxd.status import Verdict, judge
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX
 from vmxd.tables.rows import Flag
@@ -72,7 +72,8 @@ class Inventory:
     features: all of them, by name. fields: numbers, those of the most common values.
     feature_control: bits of IA32_FEATURE_CONTROL, true where set on every CPU; empty where known on none.
     unknown: by MSR index, the mask of bits that no row explains and that are set on some CPU.
-    kvm_unused: features that every CPU has and KVM leaves off. nested: what KVM offers to guests; None: not asked.
+    kvm_unused: features that every CPU has and KVM leaves off. kvm_doubted: parameters that may leave off some.
+    nested: what KVM offers to guests; None: not asked.
     """
 
     host: Host
@@ -89,6 +90,7 @@ class Inventory:
     unknown: Mapping[int, int]
     violations: tuple[Violation, ...]
     kvm_unused: tuple[UnusedFeature, ...]
+    kvm_doubted: tuple[str, ...]
     nested: NestedView | None
 
     @property
@@ -129,6 +131,11 @@ def take_inventory(host: Host) -> Inventory:
     msrs = compare_msrs(groups)
     verdict = judge(groups)
     features = {name: _feature(name, groups) for name in FEATURES}
+    kvm_unused, kvm_doubted = judge_parameters(
+        host.kvm_parameters,
+        has=lambda name: features[name].value,
+        signatures={cpu.signature for cpu in host.cpus.values()},
+    )
     return Inventory(
         host=host,
         identity=_identity(host, groups),
@@ -143,11 +150,8 @@ def take_inventory(host: Host) -> Inventory:
         feature_control=_feature_control(groups),
         unknown=_unknown(groups),
         violations=_violations(groups),
-        kvm_unused=unused_features(
-            host.kvm_parameters,
-            has=lambda name: features[name].value,
-            signatures={cpu.signature for cpu in host.cpus.values()},
-        ),
+        kvm_unused=kvm_unused,
+        kvm_doubted=kvm_doubted,
         nested=nested_view(host.kvm_msrs),
     )
 

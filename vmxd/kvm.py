@@ -66,38 +66,50 @@ def nested_view(answer: KvmMsrs | Failed | Missing) -> NestedView | None:
     )
 
 
-def unused_features(
+def judge_parameters(
     parameters: Mapping[str, Parameter] | Missing, has: Callable[[str], bool | None], signatures: Collection[str | None]
-) -> tuple[UnusedFeature, ...]:
-    """Return the features that KVM could use and does not, in the order of the table.
+) -> tuple[tuple[UnusedFeature, ...], tuple[str, ...]]:
+    """Return the features that KVM could use and does not, in the order of the table, and the parameters to doubt.
 
     parameters: those of kvm_intel. has: whether every CPU has a feature, None where not known.
     signatures: of the CPUs, as facts.Cpu.signature.
 
-    Where one parameter turns another off, the first is named. No finding is made where the CPU, an erratum, nested=0 or
-    Hyper-V's enlightened VMCS is the reason, nor where one of them may be.
+    Where one parameter turns another off, the first is named. The CPU, an erratum, nested=0 and Hyper-V's enlightened
+    VMCS are no findings; a parameter that is off is doubted where it is not known what the CPU has.
     """
     if isinstance(parameters, Missing):
-        return ()
+        return (), ()
 
-    def usable(row: KvmParameter) -> bool:
+    def usable(row: KvmParameter) -> bool | None:
         if row.name == "preemption_timer" and not BROKEN_PREEMPTION_TIMER.isdisjoint(signatures):
             return False
         if parameters.get("enlightened_vmcs") is True and row.name not in IN_EVMCS:
             return False
-        return all(any(has(name) for name in need.split("|")) for need in row.needs.split())
+        answers = {_either({has(name) for name in need.split("|")}) for need in row.needs.split()}
+        return False if False in answers else None if None in answers else True
 
-    def cause(row: KvmParameter) -> str | None:
+    def root(row: KvmParameter) -> KvmParameter | None:
         for name in row.after.split():
             if is_off(parameters.get(name)):
-                return cause(KVM_PARAMETERS[name]) if name in KVM_PARAMETERS else None
-        return row.name if usable(row) else None
+                return root(KVM_PARAMETERS[name]) if name in KVM_PARAMETERS else None
+        return row
 
     found: list[UnusedFeature] = []
+    doubted: dict[str, None] = {}
     for row in KVM_PARAMETERS.values():
-        if is_off(parameters.get(row.name)) and usable(row) and (parameter := cause(row)) is not None:
-            found += [UnusedFeature(feature, parameter) for feature in row.features.split()]
-    return tuple(found)
+        cause = root(row) if is_off(parameters.get(row.name)) else None
+        if cause is None:
+            continue
+        answers = {usable(row), usable(cause)}
+        if answers == {True}:
+            found += [UnusedFeature(feature, cause.name) for feature in row.features.split()]
+        elif False not in answers:
+            doubted[cause.name] = None
+    return tuple(found), tuple(doubted)
+
+
+def _either(answers: Collection[bool | None]) -> bool | None:
+    return True if True in answers else None if None in answers else False
 
 
 def is_off(parameter: Parameter | None) -> bool:

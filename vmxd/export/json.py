@@ -100,6 +100,7 @@ def _kvm(inventory: Inventory) -> Json:
         "module": parameters.value if isinstance(parameters, Missing) else "loaded",
         "parameters": {} if isinstance(parameters, Missing) else dict(parameters),
         "unused_features": {each.feature: each.parameter for each in inventory.kvm_unused},
+        "doubted": list(inventory.kvm_doubted),
     }
 
 

@@ -108,11 +108,14 @@ def _kvm(inventory: Inventory) -> Iterator[str]:
         if parameters is Missing.ABSENT:
             yield "kvm_intel is not loaded"
         return
-    if not inventory.kvm_unused:
-        yield "kvm_intel leaves off no feature that every CPU has"
     for name in dict.fromkeys(each.parameter for each in inventory.kvm_unused):
         features = ", ".join(each.feature for each in inventory.kvm_unused if each.parameter == name)
         yield f"{name}={parameter_text(parameters[name])} leaves off what every CPU has: {features}"
+    if inventory.kvm_doubted:
+        doubted = ", ".join(f"{name}={parameter_text(parameters[name])}" for name in inventory.kvm_doubted)
+        yield f"{doubted}: whether the CPUs have what is left off is not known"
+    elif not inventory.kvm_unused:
+        yield "kvm_intel leaves off no feature that every CPU has"
 
 
 def parameter_text(value: Parameter) -> str:
@@ -182,7 +185,7 @@ def _feature(inventory: Inventory, feature: Feature) -> str:
 
 
 def _guests(inventory: Inventory, name: str) -> str:
-    """Say of a feature that guests get although not every CPU has it, or do not get although every CPU has."""
+    """Say whether guests get a feature, where KVM was asked and that is not what the CPUs say."""
     if inventory.nested is None or inventory.nested.status is not NestedStatus.OFFERED:
         return ""
     here, there = inventory.features[name].value, inventory.nested.values[name]

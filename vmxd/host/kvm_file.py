@@ -41,7 +41,7 @@ def parse_kvm_text(text: str, path: str) -> KvmMsrs | Failed:
                 listed = _parse_list(line)
             else:
                 index, reading = _parse_value(line)
-                if isinstance(listed, Failed) or index not in listed or index not in CAPABILITY_RANGE:
+                if isinstance(listed, Failed) or index not in CAPABILITY_RANGE or index not in listed:
                     raise ValueError(f"{index:x} is no VMX MSR that is listed")
                 if index in readings:
                     raise ValueError(f"{index:x} has a value already")
