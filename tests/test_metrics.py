@@ -275,15 +275,17 @@ class TestRealHost:
         assert set(features.values()) <= {0, 1}
 
     def test_help(self, name: str) -> None:
-        """Every HELP is a sentence that names the source."""
+        """Every HELP is a sentence that names the source; those of process_* are prometheus_client's."""
         for family in recorded(name).families:
-            assert re.fullmatch(r"\S.+[.;] Source: \S.*\.", family.documentation), family.name
+            assert family.name.startswith("process_") or re.fullmatch(
+                r"\S.+[.;] Source: \S.*\.", family.documentation
+            ), family.name
 
     def test_type(self, name: str) -> None:
-        """Every metric is a gauge, except counts of requests."""
+        """Every metric is a gauge, except counts of requests and CPU time."""
         types = {family.name: family.type for family in recorded(name).families}
 
-        assert "counter" == types.pop("vmxd_http_requests")
+        assert ["counter", "counter"] == [types.pop(each) for each in ("vmxd_http_requests", "process_cpu_seconds")]
         assert {"gauge"} == set(types.values())
 
     def test_series_count(self, name: str) -> None:
