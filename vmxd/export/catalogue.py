@@ -1,32 +1,10 @@
-"""The list of features that vmxd knows, as text, and the finding of one by whatever name a user knows it."""
+"""The list of features that vmxd knows, as text."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
-from vmxd.errors import UsageError
-from vmxd.tables import FEATURES, Feature, find_bit, find_features
-
-
-def find(text: str) -> Feature:
-    """Return the feature that a name means. Raises UsageError where none or several do, with names to choose from."""
-    found = find_features(text)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(
-            f"{text!r} names several features", f"say which: {', '.join(feature.name for feature in found)}"
-        )
-    if bit := find_bit(text):
-        raise UsageError(f"{text!r} is no feature but {bit}", "vmxd features --json lists every bit and field")
-    names = {
-        alias.casefold(): feature.name for feature in FEATURES.values() for alias in (feature.name, *feature.aliases)
-    }
-    close = dict.fromkeys(names[match] for match in difflib.get_close_matches(text.casefold(), names, n=5))
-    raise UsageError(
-        f"no feature is called {text!r}", f"close are: {', '.join(close)}" if close else "vmxd features lists them all"
-    )
+from vmxd.tables import Feature
 
 
 def to_text(features: Sequence[Feature]) -> str:
