@@ -17,6 +17,7 @@ LAYERS: Final = (
     "vmxd.export",
     "vmxd.privilege",
     "vmxd.scan",
+    "vmxd.profiles.files",
     "vmxd.inventory",
     "vmxd.kvm",
     "vmxd.status",
@@ -24,6 +25,7 @@ LAYERS: Final = (
     "vmxd.compare",
     "vmxd.decode",
     "vmxd.host",
+    "vmxd.profiles",
     "vmxd.existence",
     "vmxd.facts",
     "vmxd.cpulist",
@@ -32,7 +34,15 @@ LAYERS: Final = (
 )
 """Top to bottom: a module imports from its own layer and those below."""
 
-IMPURE: Final = ("vmxd.cli", "vmxd.commands", "vmxd.export", "vmxd.privilege", "vmxd.scan", "vmxd.host")
+IMPURE: Final = (
+    "vmxd.cli",
+    "vmxd.commands",
+    "vmxd.export",
+    "vmxd.privilege",
+    "vmxd.scan",
+    "vmxd.profiles.files",
+    "vmxd.host",
+)
 PURE: Final = tuple(layer for layer in LAYERS if layer not in IMPURE)
 IMPURE_MODULES: Final = frozenset(
     ("os", "io", "pathlib", "socket", "subprocess", "time", "datetime", "random", "asyncio", "psutil", "logging", "sys")

@@ -27,9 +27,11 @@ from vmxd.tables import FEATURES
 __all__ = ["public_path"]  # a fixture
 
 HOST_FLAGS = ("--root", "--cpus", "--skip-isolated")
+PROFILE_FLAGS = ("--profile-dir", "--profile")
 FLAGS = {
     "serve": (
         *HOST_FLAGS,
+        *PROFILE_FLAGS,
         "--web.listen-address",
         "--web.telemetry-path",
         "--web.config.file",
@@ -38,7 +40,7 @@ FLAGS = {
     ),
     "record": (*HOST_FLAGS, "DIR"),
     "show": (*HOST_FLAGS, "--json"),
-    "metrics": (*HOST_FLAGS, "--output", "-o"),
+    "metrics": (*HOST_FLAGS, *PROFILE_FLAGS, "--output", "-o"),
     "features": ("--json", "NAME"),
 }
 DAMAGED = "cannot be read: it is a Xeon\n"

@@ -22,6 +22,7 @@ from vmxd.host.files import Files
 from vmxd.host.recording import write_recording
 from vmxd.host.root import read_host
 from vmxd.host.witness import BOOT_ID, MSR_FILE
+from vmxd.profiles.files import builtin_profiles
 from vmxd.scan import scan
 
 OLD: Final = HOSTS / "skylake-6700k"
@@ -43,7 +44,14 @@ def host_lines(page: str) -> list[str]:
 
 def lines_of(root: Path) -> list[str]:
     """Return what a page must say of a recording."""
-    return host_lines(to_text(HostCollector(scan(str(root)).inventory)).decode())
+    taken = scan(str(root), profiles=builtin_profiles())
+    return host_lines(to_text(HostCollector(taken.inventory)).decode())
+
+
+def missing(page: str) -> dict[str, float]:
+    """Return how many features of each profile are missing."""
+    samples = [sample for family in parse_text(page) for sample in family.samples]
+    return {each.labels["profile"]: each.value for each in samples if each.name == "vmx_profile_missing_features"}
 
 
 def record(root: Path, destination: Path) -> None:
@@ -69,6 +77,29 @@ def rescan(server: Server, manager: Manager) -> None:
     server.process.send_signal(signal.SIGHUP)
     manager.wait_for("RELOADING=1")
     manager.wait_for("READY=1")
+
+
+class TestProfiles:
+    """Files of profiles that change while a server runs."""
+
+    def test_read_again(self, tmp_path: Path, manager: Manager) -> None:
+        """SIGHUP reads them anew; a mistake is logged with file and line, and the last good scan stays."""
+        file = tmp_path / "profiles" / "pool.toml"
+        file.parent.mkdir()
+        file.write_text('[pool]\nrequires = ["ept", "pml"]\n')
+        with serving_one(HOSTS / "denverton", f"--profile-dir={file.parent}", "--profile=qemu-Penryn") as server:
+            assert {"pool": 1.0, "qemu-Penryn-v1": 0.0}.items() <= missing(get(port_of(server))).items()
+
+            file.write_text('[pool]\nrequires = ["etp"]\n')
+            rescan(server, manager)
+            assert 1.0 == missing(get(port_of(server)))["pool"]
+            assert f"{file}:2: no feature is called 'etp'; the last good scan stays" in server.log
+
+            file.write_text('[puddle]\nrequires = ["ept"]\n')
+            rescan(server, manager)
+            assert {"pool": None, "puddle": 0.0} == {
+                name: missing(get(port_of(server))).get(name) for name in ("pool", "puddle")
+            }
 
 
 class TestNewRecording:

@@ -15,7 +15,7 @@ from vmxd.export.metrics import HostCollector, to_text
 from vmxd.export.text import summary_lines
 from vmxd.export.text import to_text as show_text
 from vmxd.host.kvm_file import KVM_FILE
-from vmxd.host.recording import MSR_FILE
+from vmxd.host.witness import MSR_FILE
 from vmxd.scan import scan
 from vmxd.tables import FEATURES
 

@@ -31,6 +31,7 @@ from vmxd.export.self_metrics import LiveCollector, SelfCollector
 from vmxd.facts import Cpu, Failed, Host, Reading, Source
 from vmxd.host.root import read_host
 from vmxd.inventory import take_inventory
+from vmxd.profiles.files import builtin_profiles
 from vmxd.scan import Scan, scan
 from vmxd.tables import FEATURES, MSR_BY_INDEX
 
@@ -49,6 +50,7 @@ CONTRACT: Final[Mapping[str, frozenset[str]]] = {
         "vmx_msr_info": "msr value",
         "vmx_unknown_bits": "msr",
         "vmx_sanity_violations": "rule",
+        "vmx_profile_missing_features": "profile",
         "vmx_host_info": "vendor model_name signature microcode hypervisor fingerprint",
         "vmx_vmcs_region_bytes": "",
         "vmx_vmcs_revision": "",
@@ -179,7 +181,7 @@ class Page:
 @cache
 def recorded(name: str) -> Page:
     """Return the page of a recorded host."""
-    return Page(scan(str(HOSTS / name)))
+    return Page(scan(str(HOSTS / name), profiles=builtin_profiles()))
 
 
 def page_of(host: Host) -> Page:

@@ -39,7 +39,8 @@ PLAIN_CPU = "processor\t: {}\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu msr svm\
 # Nobody may not read Python's own files where root installed it: so what commands import later is imported first.
 _AS_NOBODY = """
 import os, pwd, sys
-import shutil, tempfile, vmxd.cli, vmxd.export.json, vmxd.export.self_metrics, vmxd.export.text, vmxd.scan
+import shutil, tempfile, vmxd.cli, vmxd.export.json
+import vmxd.export.self_metrics, vmxd.export.text, vmxd.profiles.files, vmxd.scan
 vmxd.cli.build_parser().parse_args()  # argparse, too, imports when it runs
 nobody = pwd.getpwnam("nobody")
 os.setgroups([])

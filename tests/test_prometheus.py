@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from tests.server import serving
 from tests.support import HOSTS, LAKEFIELD, program
 from vmxd.export.metrics import HostCollector, to_text
+from vmxd.profiles.files import builtin_profiles
 from vmxd.scan import scan
 
 SECONDS: Final = 30.0
@@ -177,7 +178,7 @@ def test_skylake(prometheus: Prometheus) -> None:
 @pytest.mark.parametrize("job", ROOTS)
 def test_every_sample(prometheus: Prometheus, job: str) -> None:
     """Prometheus holds every sample of the host, with its labels and value, and none beside."""
-    page = to_text(HostCollector(scan(str(ROOTS[job])).inventory)).decode()
+    page = to_text(HostCollector(scan(str(ROOTS[job]), profiles=builtin_profiles()).inventory)).decode()
     expected = {
         labels(
             metric=sample.name, job=job, **{name: value for name, value in sample.labels.items() if value}

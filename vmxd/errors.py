@@ -31,3 +31,12 @@ class MalformedFileError(VmxdError):
         )
         self.path = path
         self.line = line
+
+
+class ProfileError(VmxdError):
+    """Raised when a file of profiles does not say what it should; ``path`` and ``line`` (from 1) say where."""
+
+    def __init__(self, path: str, line: int, message: str, hint: str) -> None:
+        super().__init__(f"{path}:{line}: {message}", hint)
+        self.path = path
+        self.line = line

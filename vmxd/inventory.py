@@ -12,6 +12,7 @@ from vmxd.compare import Group, MsrValues, compare_msrs, cpus_of, group_readings
 from vmxd.decode import Decoded, Presence, decode, fields_of
 from vmxd.facts import Host
 from vmxd.kvm import NestedView, UnusedFeature, judge_parameters, nested_view
+from vmxd.profiles import Fit, Profile, fit
 from vmxd.status import Verdict, judge
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX
 from vmxd.tables.rows import Flag
@@ -30,6 +31,11 @@ class FeatureCpus:
         if Presence.ABSENT in self.cpus:
             return False
         return True if Presence.PRESENT in self.cpus else None
+
+    @property
+    def everywhere(self) -> bool | None:
+        """As value, but None also where some CPUs have it and of others it is not known."""
+        return self.value if self.value is False or self.cpus.keys() == {Presence.PRESENT} else None
 
     def count(self, presence: Presence) -> int:
         """Return how many CPUs stand there."""
@@ -74,6 +80,7 @@ class Inventory:
     unknown: by MSR index, the mask of bits that no row explains and that are set on some CPU.
     kvm_unused: features that every CPU has and KVM leaves off. kvm_doubted: parameters that may leave off some.
     nested: what KVM offers to guests; None: not asked.
+    profiles: how those that were asked for fit the hardware.
     """
 
     host: Host
@@ -92,6 +99,7 @@ class Inventory:
     kvm_unused: tuple[UnusedFeature, ...]
     kvm_doubted: tuple[str, ...]
     nested: NestedView | None
+    profiles: tuple[Fit, ...]
 
     @property
     def comparable(self) -> tuple[int, ...]:
@@ -125,8 +133,8 @@ class Inventory:
         )
 
 
-def take_inventory(host: Host) -> Inventory:
-    """Decode, compare and check what was read from a host."""
+def take_inventory(host: Host, profiles: Iterable[Profile] = ()) -> Inventory:
+    """Decode, compare and check what was read from a host, and hold it against profiles."""
     groups = tuple(Group(cpus, flag, readings, decode(flag, readings)) for cpus, flag, readings in group_readings(host))
     msrs = compare_msrs(groups)
     verdict = judge(groups)
@@ -136,6 +144,7 @@ def take_inventory(host: Host) -> Inventory:
         has=lambda name: features[name].value,
         signatures={cpu.signature for cpu in host.cpus.values()},
     )
+    everywhere = {name: feature.everywhere for name, feature in features.items()}
     return Inventory(
         host=host,
         identity=_identity(host, groups),
@@ -153,6 +162,7 @@ def take_inventory(host: Host) -> Inventory:
         kvm_unused=kvm_unused,
         kvm_doubted=kvm_doubted,
         nested=nested_view(host.kvm_msrs),
+        profiles=tuple(fit(profile, everywhere) for profile in profiles),
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from vmxd.host.root import read_host
 from vmxd.inventory import Inventory, take_inventory
+from vmxd.profiles import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,15 @@ class Scan:
     duration: float
 
 
-def scan(root: str, only: Collection[int] | None = None, skip_isolated: bool = False, *, nested: bool = False) -> Scan:
-    """Scan a host; arguments and errors are those of host.root.read_host."""
+def scan(
+    root: str,
+    only: Collection[int] | None = None,
+    skip_isolated: bool = False,
+    *,
+    nested: bool = False,
+    profiles: Iterable[Profile] = (),
+) -> Scan:
+    """Scan a host and hold it against profiles; the other arguments and errors are those of host.root.read_host."""
     start = time.perf_counter()
-    inventory = take_inventory(read_host(root, only, skip_isolated, nested=nested))
+    inventory = take_inventory(read_host(root, only, skip_isolated, nested=nested), profiles)
     return Scan(inventory, time.perf_counter() - start)

@@ -6,14 +6,14 @@ import argparse
 
 from vmxd.commands import EXIT_FINE
 from vmxd.commands.output import replace_file, say, write
-from vmxd.commands.parser import Commands, host_options, scan_chosen
+from vmxd.commands.parser import Commands, chosen_profiles, host_options, profile_options, scan_chosen
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "metrics",
-        parents=[host_options()],
+        parents=[host_options(), profile_options()],
         help="print the metrics, or write them for node_exporter's textfile collector",
         description="Print the metrics in the Prometheus text format.",
     )
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vmxd.export.metrics import HostCollector, to_text
     from vmxd.export.self_metrics import SelfCollector
 
-    result = scan_chosen(arguments)
+    result = scan_chosen(arguments, chosen_profiles(arguments))
     say(result.inventory.host.notes)
     text = to_text(HostCollector(result.inventory), SelfCollector(result))
     if arguments.output is None:

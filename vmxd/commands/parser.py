@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from vmxd import cpulist
@@ -10,6 +11,7 @@ from vmxd.commands.output import write
 from vmxd.errors import UsageError
 
 if TYPE_CHECKING:
+    from vmxd.profiles import Profile
     from vmxd.scan import Scan
 
 
@@ -52,8 +54,36 @@ def _cpus(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def scan_chosen(arguments: argparse.Namespace) -> Scan:
-    """Scan what the host options chose. Raises VmxdError."""
+def scan_chosen(arguments: argparse.Namespace, profiles: Iterable[Profile] = ()) -> Scan:
+    """Scan what the host options chose, and hold it against profiles. Raises VmxdError."""
     from vmxd.scan import scan
 
-    return scan(arguments.root, arguments.cpus, arguments.skip_isolated, nested=arguments.nested)
+    return scan(arguments.root, arguments.cpus, arguments.skip_isolated, nested=arguments.nested, profiles=profiles)
+
+
+def profile_options() -> Parser:
+    """Return the options that choose profiles, as a parent for a command's parser."""
+    options = Parser(add_help=False)
+    options.add_argument(
+        "--profile-dir",
+        dest="profile_dirs",
+        action="append",
+        metavar="DIR",
+        help="read profiles from DIR/*.toml; may be given more than once (default: /etc/vmxd/profiles.d, if there)",
+    )
+    options.add_argument(
+        "--profile",
+        dest="profiles",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a profile by name, or qemu-MODEL[-vN] for a CPU model of QEMU; may be given more than once",
+    )
+    return options
+
+
+def chosen_profiles(arguments: argparse.Namespace) -> tuple[Profile, ...]:
+    """Return the profiles that profile_options() chose. Raises VmxdError."""
+    from vmxd.profiles.files import chosen_profiles as read
+
+    return read(arguments.profile_dirs, arguments.profiles)

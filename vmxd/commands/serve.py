@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from vmxd.commands import EXIT_FINE
-from vmxd.commands.parser import Commands, host_options, scan_chosen
+from vmxd.commands.parser import Commands, chosen_profiles, host_options, profile_options, scan_chosen
 from vmxd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "serve",
-        parents=[host_options()],
+        parents=[host_options(), profile_options()],
         help="serve the metrics over HTTP",
         description="Scan the host once and serve its metrics.",
     )
@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _scan_and_render(arguments: argparse.Namespace) -> tuple[object, ...]:
     from vmxd.export.render import render
 
-    return tuple(render(scan_chosen(arguments), arguments.telemetry_path))
+    return tuple(render(scan_chosen(arguments, chosen_profiles(arguments)), arguments.telemetry_path))
 
 
 def _serve(arguments: argparse.Namespace, start_scan: Callable[[], Child], first: Child) -> int:

@@ -62,6 +62,7 @@ class HostCollector(Collector):
             self._fields,
             self._kvm,
             self._nested,
+            self._profiles,
         )
         return (family for part in parts for family in part() if family.samples)
 
@@ -156,6 +157,19 @@ class HostCollector(Collector):
         for violation in self.inventory.violations:
             violations.add_metric((violation.rule.name,), len(violation.cpus))
         yield violations
+
+    def _profiles(self) -> Iterator[Metric]:
+        missing = gauge(
+            "vmx_profile_missing_features",
+            "Number of features of a profile that are not on every CPU, 0 if the host fits; no series where one of "
+            "them is not known on some CPU.",
+            _CAPABILITIES,
+            ("profile",),
+        )
+        for fit in self.inventory.profiles:
+            if fit.missing is not None:
+                missing.add_metric((fit.profile.name,), fit.missing)
+        yield missing
 
     def _identity(self) -> Iterator[Metric]:
         identity = self.inventory.identity
