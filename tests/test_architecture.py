@@ -18,6 +18,7 @@ LAYERS: Final = (
     "vmxd.privilege",
     "vmxd.scan",
     "vmxd.profiles.files",
+    "vmxd.answers",
     "vmxd.inventory",
     "vmxd.kvm",
     "vmxd.status",

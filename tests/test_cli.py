@@ -41,6 +41,18 @@ FLAGS = {
     "record": (*HOST_FLAGS, "DIR"),
     "show": (*HOST_FLAGS, "--json"),
     "metrics": (*HOST_FLAGS, *PROFILE_FLAGS, "--output", "-o"),
+    "check": (
+        *HOST_FLAGS,
+        *PROFILE_FLAGS,
+        "--require",
+        "--cpu-model",
+        "--consistent",
+        "--usable",
+        "--view",
+        "--json",
+        "--list-profiles",
+        "--list-cpu-models",
+    ),
     "features": ("--json", "NAME"),
 }
 DAMAGED = "cannot be read: it is a Xeon\n"

@@ -1,0 +1,131 @@
+"""vmxd check: ask whether a host has features, fits profiles and CPU models, is consistent and usable."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from vmxd.commands import EXIT_CANNOT_TELL, EXIT_FINE, EXIT_NO
+from vmxd.commands.output import say, write
+from vmxd.commands.parser import Commands, chosen_profiles, host_options, profile_options, scan_chosen
+from vmxd.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from vmxd.profiles import Profile
+
+_EPILOG = """exit codes:
+  0  everything that was asked for holds
+  1  something does not
+  2  nothing is known not to hold, but something could not be told
+without --require, --profile, --cpu-model, --consistent and --usable, the last two are meant
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "check",
+        parents=[host_options(), profile_options()],
+        help="ask whether a host has features, fits profiles and CPU models, is consistent and usable",
+        description="Print a status line, then one line for each reason against or unknown.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        metavar="NAMES",
+        help="features by any name, joined by commas: ept,vmx-vpid; may be given more than once",
+    )
+    parser.add_argument(
+        "--cpu-model",
+        dest="cpu_models",
+        action="append",
+        default=[],
+        metavar="MODEL[-vN]",
+        help="a CPU model of QEMU, its first version unless another is given; may be given more than once",
+    )
+    parser.add_argument("--consistent", action="store_true", help="all CPUs have the same values")
+    parser.add_argument("--usable", action="store_true", help="VMXON may be executed on every CPU")
+    parser.add_argument(
+        "--view",
+        choices=("hardware", "nested"),
+        default="hardware",
+        help="features of the hardware, or those that KVM offers to guests: what QEMU's vmx-* and libvirt's are, "
+        "asked for as by --collector.nested (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON (docs/schema/check-1.json)")
+    parser.add_argument("--list-profiles", action="store_true", help="list all profiles and stop")
+    parser.add_argument("--list-cpu-models", action="store_true", help="list QEMU's CPU models and stop")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the answers. Raises VmxdError."""
+    from vmxd import answers
+    from vmxd.export.answers import answers_document, to_text
+
+    if arguments.list_profiles or arguments.list_cpu_models:
+        return _list(arguments)
+    asked = list(_asked(arguments))
+    view = answers.View(arguments.view)
+    arguments.nested = arguments.nested or view is answers.View.NESTED
+    inventory = scan_chosen(arguments).inventory
+    say(inventory.host.notes)
+    found = [answers.has_features(inventory, view, question, profile) for question, profile in asked]
+    both = not (asked or arguments.consistent or arguments.usable)
+    if arguments.consistent or both:
+        found.append(answers.consistent(inventory))
+    if arguments.usable or both:
+        found.append(answers.usable(inventory))
+    if arguments.json:
+        from vmxd.export.json import to_json
+
+        write(to_json(answers_document(inventory, view, found)).encode(errors="replace"))
+    else:
+        write(to_text(found).encode(errors="replace"))
+    return {True: EXIT_FINE, False: EXIT_NO, None: EXIT_CANNOT_TELL}[answers.overall(found)]
+
+
+def _asked(arguments: argparse.Namespace) -> Iterator[tuple[str, Profile]]:
+    """Yield what is asked for as sets of features, each with the flag's name; a feature is a set of its own."""
+    from vmxd.profiles import QEMU_PREFIX, Profile, cpu_model_profile, find_profile
+    from vmxd.tables.find import find_feature
+
+    for text in ",".join(arguments.require).split(",") if arguments.require else ():
+        if not text.strip():
+            raise UsageError("--require names nothing between two commas", "as in --require ept,vpid")
+        name = find_feature(text).name
+        yield "require", Profile(name, "", (name,))
+    if arguments.profiles or arguments.profile_dirs:
+        profiles = chosen_profiles(arguments)
+        yield from (("profile", find_profile(name, profiles)) for name in arguments.profiles)
+    for text in arguments.cpu_models:
+        profile = cpu_model_profile(text)
+        named = Profile(profile.name.removeprefix(QEMU_PREFIX), "", profile.features)
+        yield "cpu-model", named
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    lines: list[tuple[str, str]] = []
+    if arguments.list_profiles:
+        profiles: Iterable[Profile] = chosen_profiles(arguments)
+        lines += [
+            (each.name, f"{len(each.features)} features; {each.description or 'no description'}") for each in profiles
+        ]
+    if arguments.list_cpu_models:
+        from vmxd.tables.cpu_models import CPU_MODELS, features_of
+
+        for model in CPU_MODELS:
+            counts = dict.fromkeys(str(len(features_of(model, version))) for version in range(1, model.versions + 1))
+            also = "".join(f", -v{version} also {alias}" for alias, version in model.aliases.items())
+            last = f"-v1 to -v{model.versions}" if model.versions > 1 else "-v1"
+            lines.append(
+                (model.name, f"{last}, {' to '.join(list(counts)[:: max(1, len(counts) - 1)])} features{also}")
+            )
+    width = max(len(name) for name, _ in lines)
+    write("".join(f"{name:<{width}}  {text}\n" for name, text in lines).encode(errors="replace"))
+    return EXIT_FINE
