@@ -51,9 +51,10 @@ def test_alert(alert: str) -> None:
     promtool("test", "rules", path)
 
 
-@pytest.mark.parametrize("path", sorted(TESTS.glob("*.yml")), ids=lambda path: path.stem)
-def test_another_pool_label(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("alert", [name for name, rule in ALERTS.items() if "cluster" in rule["expr"]])
+def test_another_pool_label(alert: str, tmp_path: Path) -> None:
     """Replacing the word cluster in the rule files is all it takes to have pools under another label."""
+    path = TESTS / f"{alert}.yml"
     for each in (*RULE_FILES, path):
         text = re.sub(r"\bcluster\b", "datacenter", each.read_text())
         (tmp_path / each.name).write_text(text.replace("../../deploy/prometheus/", ""))
@@ -79,7 +80,7 @@ def test_no_other_runbooks() -> None:
 
 
 def test_only_one_rule_reads_all_features() -> None:
-    """One rule reads vmx_feature of every host: what any other costs follows the number of fingerprints, or of hosts."""
+    """One rule reads vmx_feature of every host; what others cost follows the number of fingerprints, or of hosts."""
     expressions = {rule.get("record") or rule["alert"]: rule["expr"] for path in RULE_FILES for rule in rules(path)}
 
     assert ["fingerprint_before:vmx_feature:max"] == [

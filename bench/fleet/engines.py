@@ -1,0 +1,184 @@
+"""The real Prometheus, and VictoriaMetrics with vmalert: each scrapes a fleet and evaluates the rules on it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import psutil
+import yaml
+
+RULES: Final = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
+RULE_FILES: Final = tuple(RULES / f"{name}.rules.yml" for name in ("recording", "required", "alerts"))
+
+START_SECONDS: Final = 60.0
+_TIMEOUT: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a query answered: its series, and what it took in seconds; cpu is what the whole engine used meanwhile."""
+
+    series: list[dict[str, Any]]
+    seconds: float
+    cpu: float
+
+
+class Engine:
+    """A database that answers Prometheus' HTTP API on a port of 127.0.0.1."""
+
+    def __init__(self, name: str, port: int, process: subprocess.Popen[bytes], rules_port: int) -> None:
+        self.name = name
+        self.port = port
+        self._rules_port = rules_port
+        self._process = psutil.Process(process.pid)
+
+    def get(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 (JSON)
+        """Return the data that /api/v1 answers. Raises RuntimeError with its error."""
+        return self._get(self.port, path, parameters)
+
+    def query(self, expression: str, **parameters: str) -> Answer:
+        """Ask an instant query. Raises RuntimeError where the engine refuses it."""
+        before, start = self.cpu_seconds, time.perf_counter()
+        data = self.get("query", query=expression, **parameters)
+        return Answer(data["result"], time.perf_counter() - start, self.cpu_seconds - before)
+
+    def number(self, expression: str) -> float:
+        """Return the sum of an instant query's values, 0 where there is no series."""
+        return sum(float(series["value"][1]) for series in self.query(expression).series)
+
+    def rule_groups(self) -> list[dict[str, Any]]:
+        """Return the rule groups with what their last evaluation took."""
+        groups = self._get(self._rules_port, "rules", {})["groups"]
+        return [dict(group) for group in groups]
+
+    def series_in_head(self) -> int:
+        """Return how many series have a sample of the last five minutes."""
+        return int(self.number('count({__name__=~".+"})'))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """User and system time of the process."""
+        times = self._process.cpu_times()
+        return float(times.user + times.system)
+
+    @property
+    def rss(self) -> int:
+        """Resident memory in bytes."""
+        return int(self._process.memory_info().rss)
+
+    @staticmethod
+    def _get(port: int, path: str, parameters: Mapping[str, str]) -> Any:  # noqa: ANN401 (JSON)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
+        with contextlib.closing(connection):
+            connection.request("GET", f"/api/v1/{path}?{urlencode(parameters)}")
+            answer = json.load(connection.getresponse())
+        if answer["status"] != "success":
+            raise RuntimeError(f"{path} {dict(parameters)}: {answer.get('error')}")
+        return answer["data"]
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def prometheus(
+    directory: Path,
+    scrape_configs: Sequence[Mapping[str, Any]],
+    rule_files: Sequence[Path] = RULE_FILES,
+    evaluation_interval: str = "1m",
+) -> Iterator[Engine]:
+    """Run Prometheus with its storage in a directory, until the block ends."""
+    config = {
+        "global": {"evaluation_interval": evaluation_interval},
+        "scrape_configs": list(scrape_configs),
+        "rule_files": [str(path) for path in rule_files],
+    }
+    (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
+    port = free_port()
+    command = (
+        _program("prometheus", "prometheus"),
+        f"--config.file={directory / 'prometheus.yml'}",
+        f"--storage.tsdb.path={directory / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    )
+    with _running(directory / "prometheus.log", command, port, "/-/ready") as process:
+        yield Engine("prometheus", port, process, port)
+
+
+@contextlib.contextmanager
+def victoria_metrics(
+    directory: Path, scrape_configs: Sequence[Mapping[str, Any]], rule_files: Sequence[Path] = RULE_FILES
+) -> Iterator[Engine]:
+    """Run VictoriaMetrics, which scrapes, and vmalert, which evaluates the rules, until the block ends."""
+    (directory / "scrape.yml").write_text(yaml.safe_dump({"scrape_configs": list(scrape_configs)}))
+    port, rules_port = free_port(), free_port()
+    url = f"http://127.0.0.1:{port}"
+    database = (
+        _program("victoria-metrics", "victoria-metrics"),
+        f"-storageDataPath={directory / 'victoria'}",
+        f"-promscrape.config={directory / 'scrape.yml'}",
+        f"-httpListenAddr=127.0.0.1:{port}",
+        "-search.latencyOffset=0s",
+        "-search.maxUniqueTimeseries=10000000",
+    )
+    rules = (
+        _program("vmalert", "victoria-metrics"),
+        *(f"-rule={path}" for path in rule_files),
+        f"-datasource.url={url}",
+        f"-remoteWrite.url={url}",
+        "-notifier.blackhole",
+        f"-httpListenAddr=127.0.0.1:{rules_port}",
+    )
+    with (
+        _running(directory / "victoria.log", database, port, "/health") as process,
+        _running(directory / "vmalert.log", rules, rules_port, "/health"),
+    ):
+        yield Engine("victoria-metrics", port, process, rules_port)
+
+
+def _program(name: str, package: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise FileNotFoundError(f"{name} is missing; apt-get install {package}")
+    return path
+
+
+@contextlib.contextmanager
+def _running(log: Path, command: Sequence[str], port: int, ready: str) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, "TZ": "UTC"}
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(port, ready):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{command[0]} does not start: {log.read_text()[-2000:]}")
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
+    with contextlib.closing(connection), contextlib.suppress(ConnectionError):
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    return False
