@@ -123,9 +123,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="default: one that is free")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--churn", type=float, default=0, metavar="SECONDS", help="change hosts this often; 0: never")
+    parser.add_argument("--changes", type=int, default=0, metavar="N", help="hosts that have changed before the start")
     arguments = parser.parse_args()
+    fleet = Fleet(arguments.hosts, arguments.seed)
+    for _ in range(arguments.changes):
+        fleet.churn()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_run(Fleet(arguments.hosts, arguments.seed), arguments.port, arguments.churn))
+        asyncio.run(_run(fleet, arguments.port, arguments.churn))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,32 @@
+"""What was recorded yesterday: without it, rules that compare with yesterday would cost nothing in a benchmark."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from bench.fleet.hosts import Fleet
+from bench.fleet.kinds import page
+
+DAY: Final = 86_400
+_WINDOW: Final = 4_200
+_STEP: Final = 60
+_LABEL: Final = re.compile(r'^vmx_host_info\{.*?fingerprint="([0-9a-f]+)".*?signature="([^"]*)"', re.MULTILINE)
+
+
+def openmetrics(fleet: Fleet) -> Iterator[str]:
+    """Yield the lines of instance:vmx_fingerprint:info, one sample a minute from 25 hours ago for over an hour."""
+    end = int(time.time()) - DAY + (_WINDOW - 3600)
+    yield "# TYPE instance:vmx_fingerprint:info gauge\n"
+    for host in fleet.hosts.values():
+        match = _LABEL.search(page(host.kind).text.decode())
+        if match:
+            labels = (
+                f'cluster="{host.cluster}",job="vmxd",instance="{host.name}:10480",'
+                f'signature="{match[2]}",fingerprint="{match[1]}"'
+            )
+            for timestamp in range(end - _WINDOW, end, _STEP):
+                yield f"instance:vmx_fingerprint:info{{{labels}}} 1 {timestamp}\n"
+    yield "# EOF\n"
