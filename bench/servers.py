@@ -67,7 +67,7 @@ class Server:
         self.seconds_to_answer = 0.0
         """From before the process was made until it had answered a scrape."""
         self._process = process
-        self._clock = _cpu_clock(process.pid)
+        self._clock = cpu_clock(process.pid)
 
     @property
     def cpu_seconds(self) -> float:
@@ -164,7 +164,7 @@ def _free_port() -> int:
         return port
 
 
-def _cpu_clock(pid: int) -> int:
+def cpu_clock(pid: int) -> int:
     """Return the id of a process' CPU clock: clock_getcpuclockid(3), finer than the ticks of proc/PID/stat."""
     clock = ctypes.c_int()
     if error := ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock)):

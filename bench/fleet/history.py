@@ -14,10 +14,14 @@ DAY: Final = 86_400
 _WINDOW: Final = 4_200
 _STEP: Final = 60
 _LABEL: Final = re.compile(r'^vmx_host_info\{.*?fingerprint="([0-9a-f]+)".*?signature="([^"]*)"', re.MULTILINE)
+_FEATURE: Final = re.compile(r'^vmx_feature\{feature="(\w+)"\} ([01])', re.MULTILINE)
 
 
 def openmetrics(fleet: Fleet) -> Iterator[str]:
-    """Yield the lines of instance:vmx_fingerprint:info, one sample a minute from 25 hours ago for over an hour."""
+    """Yield the lines of instance:vmx_fingerprint:info, one sample a minute from 25 hours ago for over an hour.
+
+    And those of fingerprint:vmx_feature:max, of one pool: a fingerprint has the same features in each.
+    """
     end = int(time.time()) - DAY + (_WINDOW - 3600)
     yield "# TYPE instance:vmx_fingerprint:info gauge\n"
     for host in fleet.hosts.values():
@@ -29,4 +33,12 @@ def openmetrics(fleet: Fleet) -> Iterator[str]:
             )
             for timestamp in range(end - _WINDOW, end, _STEP):
                 yield f"instance:vmx_fingerprint:info{{{labels}}} 1 {timestamp}\n"
+    yield "# TYPE fingerprint:vmx_feature:max gauge\n"
+    for text in {page(host.kind).text.decode() for host in fleet.hosts.values()}:
+        match = _LABEL.search(text)
+        for feature, value in _FEATURE.findall(text) if match else ():
+            assert match
+            labels = f'cluster="pool-00",signature="{match[2]}",fingerprint="{match[1]}",feature="{feature}"'
+            for timestamp in range(end - _WINDOW, end, 3 * _STEP):
+                yield f"fingerprint:vmx_feature:max{{{labels}}} {value} {timestamp}\n"
     yield "# EOF\n"
