@@ -1,6 +1,8 @@
 # make run    set up, and serve this host's metrics (the bundled recording where this host has no readable VMX MSRs)
 # make test   set up, and run the whole test suite; installs with apt the tools it needs where it is root
 # make bench  measure vmxd against its peers (apt-get install prometheus-node-exporter); 4 minutes, on an idle machine
+# make bench-fleet  measure rules and queries on simulated fleets of up to 5,000 hosts (apt-get install prometheus
+#             victoria-metrics); an hour, 8 GiB, on an idle machine
 # make golden rewrite tests/hosts/*/metrics.prom and look at the difference
 
 PYTHON ?= python3
@@ -9,7 +11,7 @@ LISTEN ?= 127.0.0.1:10480
 EXAMPLE = tests/hosts/lakefield-i5-l16g7
 READY   = $(VENV)/.ready
 
-.PHONY: run test bench golden clean
+.PHONY: run test bench bench-fleet golden clean
 
 $(READY): pyproject.toml vmxd/__init__.py
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
@@ -34,6 +36,9 @@ test: $(READY)
 
 bench: $(READY)
 	$(VENV)/bin/python -m bench $(BENCH_ARGS)
+
+bench-fleet: $(READY)
+	$(VENV)/bin/python -m bench.fleet $(BENCH_ARGS)
 
 golden: $(READY)
 	$(VENV)/bin/pytest tests/test_hosts.py --update-golden
