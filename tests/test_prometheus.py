@@ -80,9 +80,9 @@ class Prometheus:
         }
 
 
-def until(what: Callable[[], T], enough: Callable[[T], bool]) -> T:
+def until(what: Callable[[], T], enough: Callable[[T], bool], seconds: float = SECONDS) -> T:
     """Ask again and again until the answer is enough, and return it."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(ConnectionError):  # it does not listen yet
             if enough(answer := what()):
