@@ -22,7 +22,7 @@ def test_linter(command: str) -> None:
     assert (0, "") == (result.returncode, result.stdout + result.stderr if result.returncode else "")
 
 
-@pytest.mark.parametrize("script", ["tests/install-tools", ".ci/run"])
+@pytest.mark.parametrize("script", ["tests/install-tools", ".ci/run", "deploy/kubernetes/prometheusrules"])
 def test_shell_scripts(script: str) -> None:
     """Shellcheck has nothing to say on our scripts."""
     result = subprocess.run(
