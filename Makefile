@@ -18,7 +18,7 @@ $(READY): pyproject.toml vmxd/__init__.py
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq --yes python3-venv; } || \
 	  { echo "make: Python's venv module is missing; apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --editable '.[dev]'
+	$(VENV)/bin/pip install --quiet --editable '.[dev,deploy]'
 	touch $@
 
 run: $(READY)
