@@ -1,0 +1,84 @@
+"""Debian packages as files: what apt would install into an empty system, downloaded and unpacked, nothing installed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.machine.run import CACHE
+from tests.support import program
+
+DEBS: Final = CACHE / "debs"
+
+_INSTALL: Final = re.compile(r"^Inst (\S+) \((\S+) .*\[(\S+)\]\)", re.MULTILINE)
+_DEPENDS: Final = re.compile(r"^ +Depends: (linux-image-[0-9]\S*)$", re.MULTILINE)
+
+
+def closure(names: Iterable[str]) -> list[str]:
+    """Return ``names`` and all they depend on, as name=version, for an empty system of this host's Debian release."""
+    with tempfile.NamedTemporaryFile() as status:
+        command = [
+            program("apt-get", "apt"),
+            "-o",
+            f"Dir::State::Status={status.name}",
+            "--no-install-recommends",
+            "-s",
+            "install",
+        ]
+        text = _output([*command, *names])
+    return sorted(f"{name}={version}" for name, version, _ in _INSTALL.findall(text))
+
+
+def kernel_package(flavour: str) -> str:
+    """Return the name of the kernel that a linux-image-FLAVOUR of this release stands for."""
+    match = _DEPENDS.search(_output(["apt-cache", "depends", f"linux-image-{flavour}"]))
+    assert match, f"linux-image-{flavour} names no kernel"
+    return match[1]
+
+
+def candidate(name: str) -> str:
+    """Return a package as name=version, in the version that apt would take."""
+    match = re.search(r"^Version: (\S+)$", _output(["apt-cache", "show", "--no-all-versions", name]), re.MULTILINE)
+    assert match, f"no package {name}"
+    return f"{name}={match[1]}"
+
+
+def download(packages: Iterable[str]) -> None:
+    """Fetch packages, given as name=version, those that are not here yet, with one call of apt."""
+    if missing := [package for package in packages if not _archives(package)]:
+        DEBS.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=DEBS) as scratch:
+            _output(["apt-get", "-o", "APT::Sandbox::User=root", "-q", "download", *missing], cwd=scratch)
+            for path in Path(scratch).iterdir():
+                path.rename(DEBS / path.name)
+
+
+def unpack(package: str, directory: Path, members: Sequence[str] = (), leave_out: Collection[str] = ()) -> None:
+    """Unpack a package that was downloaded: the members that match a pattern of tar, all by default.
+
+    leave_out: patterns of what is not wanted.
+    """
+    (archive,) = _archives(package)
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE) as source:
+        subprocess.run(
+            ["tar", "-x", "-C", directory, "--no-same-owner", "--keep-directory-symlink", "--wildcards",
+             *(f"--exclude={pattern}" for pattern in leave_out), *members],
+            stdin=source.stdout, check=True,
+        )  # fmt: skip
+    assert source.returncode == 0, f"{archive} is damaged"
+
+
+def _archives(package: str) -> list[Path]:
+    """Return the .deb file of a package, given as name=version, if it is here."""
+    name, _, version = package.partition("=")
+    return list(DEBS.glob(f"{name}_{version.replace(':', '%3a')}_*.deb"))
+
+
+def _output(command: Sequence[str], cwd: str | None = None) -> str:
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"{' '.join(command)}: {result.stderr}"
+    return result.stdout

@@ -1,0 +1,19 @@
+"""docs/verification.md is what these tests have shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.machine.run import RUNS
+from tests.machine.verification import DOCUMENT, Report, lasting, versions
+
+pytestmark = pytest.mark.machine
+
+
+def test_document(report: Report) -> None:
+    """docs/verification.md says what a whole run has shown, times and versions apart; make verification copies it."""
+    assert ([], 0) == (report.failed, report.left_out), "it takes a run of everything, without a failure"
+    document = report.document(versions())
+    (RUNS / DOCUMENT.name).write_text(document)
+
+    assert lasting(DOCUMENT.read_text()) == lasting(document)
