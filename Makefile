@@ -4,6 +4,8 @@
 # make bench-fleet  measure rules and queries on simulated fleets of up to 5,000 hosts (apt-get install prometheus
 #             victoria-metrics); an hour, 8 GiB, on an idle machine
 # make golden rewrite tests/hosts/*/metrics.prom and look at the difference
+# make test-machine  boot Linux on emulated CPUs and test vmxd there, in 20 minutes on 2 idle cores; MODEL=haswell: that guest only
+# make verification  copy what the last whole run of test-machine has shown to docs/verification.md
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -11,7 +13,7 @@ LISTEN ?= 127.0.0.1:10480
 EXAMPLE = tests/hosts/lakefield-i5-l16g7
 READY   = $(VENV)/.ready
 
-.PHONY: run test bench bench-fleet golden clean
+.PHONY: run test test-machine verification bench bench-fleet golden clean
 
 $(READY): pyproject.toml vmxd/__init__.py
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
@@ -34,6 +36,14 @@ test: $(READY)
 	tests/install-tools
 	$(VENV)/bin/pytest $(PYTEST_ARGS)
 
+test-machine: $(READY)
+	tests/install-tools machine
+	$(VENV)/bin/pytest -m machine --capture=sys tests/machine $(if $(MODEL),-k $(MODEL)) $(PYTEST_ARGS)
+
+verification:
+	cp .machine/verification.md docs/verification.md
+	git diff --stat -- docs
+
 bench: $(READY)
 	$(VENV)/bin/python -m bench $(BENCH_ARGS)
 
@@ -45,4 +55,4 @@ golden: $(READY)
 	git diff --stat -- tests/hosts
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .machine

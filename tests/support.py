@@ -23,7 +23,7 @@ MADE_HOSTS: Final = [name for name in ALL_HOSTS if name.startswith("made-")]
 
 def missing_tool(what: str, package: str, installer: str = "apt-get install") -> None:
     """Skip the test, naming the command that installs what it lacks; in CI, where nothing may be skipped, fail it."""
-    reason = f"{what} is missing; {installer} {package} (make test does that where it is root)"
+    reason = f"{what} is missing; {installer} {package} (make does that where it is root)"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
