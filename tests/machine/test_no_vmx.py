@@ -10,7 +10,7 @@ from tests.machine.emulator import Qemu
 from tests.machine.small import Results, SmallGuest, without_self
 from tests.support import vmxd
 
-NO_VMX: Final = SmallGuest("no_vmx", Qemu("max", cpus=2), "no_vmx.sh", seconds=25)
+NO_VMX: Final = SmallGuest("no_vmx", Qemu("max", cpus=2), "no_vmx.sh", seconds=30)
 
 pytestmark = [pytest.mark.machine, pytest.mark.parametrize("guest", [NO_VMX], indirect=True, ids=str)]
 
