@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the place where outcomes are collected."""
-    config.stash[REPORT] = Report()
+    config.stash[REPORT] = Report(reused=bool(config.getoption("--reuse-guests", default=False)))
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ from tests.support import vmxd
 from vmxd.tables import MSR_BY_INDEX
 
 HASWELL: Final = "corei7_haswell_4770"
-SMP: Final = SmallGuest("smp", Bochs(HASWELL, cpus=3, arguments="isolcpus=2"), "smp.sh", seconds=300)
+SMP: Final = SmallGuest("smp", Bochs(HASWELL, cpus=3, arguments="isolcpus=2"), "smp.sh", seconds=470)
 DIFFERS: Final = SmallGuest("differs", Bochs(HASWELL, cpus=3, feature_control=(1, 5)), "differs.sh", seconds=120)
 
 pytestmark = pytest.mark.machine

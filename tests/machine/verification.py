@@ -44,8 +44,13 @@ class Row:
 
 @dataclass(slots=True)
 class Report:
-    """What a session has shown. failed: tests that did not pass; left_out: how many were not to run."""
+    """What a session has shown.
 
+    reused: guests of earlier runs may be among those looked at. failed: tests that did not pass; left_out: how many
+    were not to run.
+    """
+
+    reused: bool = False
     rows: list[Row] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     left_out: int = 0
