@@ -181,6 +181,11 @@ def test_rescan_request() -> None:
     assert "vmxd-record.path" in settings("vmxd.service")["Wants"][0].split()
 
 
+def test_reload() -> None:
+    """A reload has the server read again, by no program that a small Debian lacks."""
+    assert ["/bin/sh -c 'kill -HUP $MAINPID'"] == settings("vmxd.service")["ExecReload"]
+
+
 def test_textfile_directory() -> None:
     """The directory that the textfile writer writes to is the only one that is bound writable."""
     output = settings("vmxd-textfile.service")["ExecStart"][0].split()[-1]
