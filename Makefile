@@ -12,6 +12,7 @@ VENV   ?= .venv
 LISTEN ?= 127.0.0.1:10480
 EXAMPLE = tests/hosts/lakefield-i5-l16g7
 READY   = $(VENV)/.ready
+TESTED  = $(VENV)/.ready-for-tests
 
 .PHONY: run test test-machine verification bench bench-fleet golden clean
 
@@ -20,6 +21,10 @@ $(READY): pyproject.toml vmxd/__init__.py
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq --yes python3-venv; } || \
 	  { echo "make: Python's venv module is missing; apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --editable .
+	touch $@
+
+$(TESTED): $(READY)
 	$(VENV)/bin/pip install --quiet --editable '.[dev,deploy]'
 	touch $@
 
@@ -32,11 +37,11 @@ run: $(READY)
 	  exec $(VENV)/bin/vmxd serve --web.listen-address=$(LISTEN); \
 	fi
 
-test: $(READY)
+test: $(TESTED)
 	tests/install-tools
 	$(VENV)/bin/pytest $(PYTEST_ARGS)
 
-test-machine: $(READY)
+test-machine: $(TESTED)
 	tests/install-tools machine
 	$(VENV)/bin/pytest -m machine --capture=sys tests/machine $(if $(MODEL),-k $(MODEL)) $(PYTEST_ARGS)
 
@@ -44,13 +49,13 @@ verification:
 	cp .machine/verification.md docs/verification.md
 	git diff --stat -- docs
 
-bench: $(READY)
+bench: $(TESTED)
 	$(VENV)/bin/python -m bench $(BENCH_ARGS)
 
-bench-fleet: $(READY)
+bench-fleet: $(TESTED)
 	$(VENV)/bin/python -m bench.fleet $(BENCH_ARGS)
 
-golden: $(READY)
+golden: $(TESTED)
 	$(VENV)/bin/pytest tests/test_hosts.py --update-golden
 	git diff --stat -- tests/hosts
 
