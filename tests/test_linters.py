@@ -27,7 +27,10 @@ def test_linter(command: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["tests/install-tools .ci/run deploy/kubernetes/prometheusrules", f"--shell=sh --exclude=SC1091 {' '.join(GUEST_SCRIPTS)}"],
+    [
+        "tests/install-tools .ci/run deploy/kubernetes/prometheusrules",
+        f"--shell=sh --exclude=SC1091 {' '.join(GUEST_SCRIPTS)}",
+    ],
     ids=["scripts", "scripts of guests"],
 )
 def test_shell_scripts(command: str) -> None:

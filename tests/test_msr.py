@@ -314,11 +314,14 @@ class RecordedDevices(MsrDevices):
         self.asked.setdefault(cpu, [])
         return fd
 
-    def read(self, fd: int, index: int) -> Reading:
+    def pread(self, fd: int, index: int) -> bytes:
         """Return the reading of the CPU whose descriptor it is."""
         cpu = self._cpus[fd]
         self.asked[cpu].append(index)
-        return self.readings.get(index, {}).get(cpu, Failed("EIO"))
+        reading = self.readings.get(index, {}).get(cpu, Failed("EIO"))
+        if isinstance(reading, Failed):
+            raise OSError(getattr(errno, reading.errno), reading.errno)
+        return reading.to_bytes(8, "little")
 
 
 def live_copy(name: str, root: Path) -> tuple[Path, RecordedDevices]:
@@ -460,7 +463,7 @@ def test_no_descriptor_is_left_open(tmp_path: Path, make: Callable[[Path], None]
 class BrokenDevices(RecordedDevices):
     """Devices that raise what no device raises."""
 
-    def read(self, fd: int, index: int) -> Reading:
+    def pread(self, fd: int, index: int) -> bytes:
         """Raise."""
         raise RuntimeError(f"{fd} {index}")
 
@@ -499,13 +502,13 @@ class UnpluggedDevices(RecordedDevices):
             raise OSError(getattr(errno, self._error), os.strerror(getattr(errno, self._error)))
         return super().open(cpu)
 
-    def read(self, fd: int, index: int) -> Reading:
+    def pread(self, fd: int, index: int) -> bytes:
         """Fail on CPU 1 after the reads that are to succeed."""
-        reading = super().read(fd, index)
+        data = super().pread(fd, index)
         if self._cpus[fd] != 1 or len(self.asked[1]) <= self._reads:
-            return reading
+            return data
         self._unplug()
-        return Failed(self._error)
+        raise OSError(getattr(errno, self._error), self._error)
 
 
 def unplug(root: Path, error: str, reads: int, online: str) -> tuple[Host, Inventory]:

@@ -10,6 +10,7 @@ import pytest
 from tests.support import HOSTS, REAL_HOSTS
 from vmxd.errors import RootError
 from vmxd.host.files import Files
+from vmxd.host.parameters import DIRECTORY
 from vmxd.host.recording import COPIED, write_recording
 from vmxd.host.root import read_host
 from vmxd.host.witness import BOOT_ID, MARKS, MICROCODE, RESUMES, Witness
@@ -30,7 +31,7 @@ def test_same(tmp_path: Path) -> None:
     """A host is as it was while all its marks are."""
     files = make(tmp_path, CONTENTS)
 
-    assert Witness(tuple(CONTENTS.values())) == Witness.of(files)
+    assert Witness((*CONTENTS.values(), None)) == Witness.of(files)
     assert False is Witness.of(files).differs(Witness.of(files))
 
 
@@ -52,6 +53,20 @@ def test_missing_mark(tmp_path: Path, name: str) -> None:
 
     assert (False, False) == (full.differs(less), less.differs(full))
     assert True is full.differs(rebooted)
+
+
+@pytest.mark.parametrize("later", [{"ept": "N"}, {"ept": "Y", "pml": "Y"}, {}])
+def test_kvm_intel(tmp_path: Path, later: dict[str, str]) -> None:
+    """So do kvm_intel that is loaded anew with other parameters, and kvm_intel that is taken out."""
+
+    def parameters(of: dict[str, str]) -> dict[str, str]:
+        return {f"{DIRECTORY}/{name}": text for name, text in of.items()} | {"sys/module/kvm/version": "1"}
+
+    loaded = Witness.of(make(tmp_path / "then", CONTENTS | parameters({"ept": "Y"})))
+    changed = Witness.of(make(tmp_path / "now", CONTENTS | parameters(later)))
+    unrecorded = Witness.of(make(tmp_path / "less", CONTENTS))
+
+    assert (True, True, False) == (loaded.differs(changed), changed.differs(loaded), unrecorded.differs(loaded))
 
 
 def test_unknown(tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from vmxd.export.exposition import Exposition
-from vmxd.export.metrics import Live, process_metrics
+from vmxd.export.live import Live
 from vmxd.export.negotiate import Format
+from vmxd.export.render import expose
 from vmxd.facts import Host, Reading
 from vmxd.host.root import read_host
 from vmxd.inventory import take_inventory
+from vmxd.profiles.files import builtin_profiles
 from vmxd.scan import Scan
 from vmxd.tables import IA32_FEATURE_CONTROL
 from vmxd.tables.rows import Bit
@@ -59,10 +60,10 @@ class Page:
 def page(kind: Kind) -> Page:
     """Return what a vmxd on a host of this kind serves; rendered once."""
     begin = time.perf_counter()
-    inventory = take_inventory(_set_up(kind, read_host(str(HOSTS / kind.recording))))
-    exposition = Exposition(Scan(inventory, time.perf_counter() - begin))
-    live = Live(requests={200: 100}, stale=kind.stale, process=process_metrics())
-    return Page(exposition.render(Format.TEXT, live), exposition.render_gzip(Format.TEXT, live))
+    inventory = take_inventory(_set_up(kind, read_host(str(HOSTS / kind.recording))), builtin_profiles())
+    exposition = expose(Scan(inventory, time.perf_counter() - begin), Format.TEXT)
+    values = Live(stale=kind.stale).values()
+    return Page(exposition.render(values), exposition.render_gzip(values))
 
 
 def _set_up(kind: Kind, host: Host) -> Host:

@@ -1,7 +1,8 @@
 """What tells, without any privilege, that a host's MSR values may have changed since they were read.
 
 Linux reads them once per CPU at bring-up and never again (arch/x86/kernel/cpu/feat_ctl.c, 6.12), but a late microcode
-load, a resume, CPU hot-plug and a reboot can change them. Each leaves a mark in a small file.
+load, a resume, CPU hot-plug and a reboot can change them; kvm_intel that is loaded anew changes what KVM makes of them.
+Each leaves a mark in a small file.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
+from vmxd.facts import Missing
 from vmxd.host import cpus
 from vmxd.host.files import Files
+from vmxd.host.parameters import read_parameters
 
 MSR_FILE: Final = "msr.txt"
 BOOT_ID: Final = "proc/sys/kernel/random/boot_id"
@@ -23,7 +26,7 @@ MARKS: Final = (BOOT_ID, cpus.ONLINE, MICROCODE, RESUMES)
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """The content of each of MARKS, None where a host or recording has no such file."""
+    """The content of each of MARKS, then the parameters of kvm_intel; None where a host or recording has none."""
 
     marks: tuple[str | None, ...]
 
@@ -31,7 +34,9 @@ class Witness:
     def of(cls, files: Files) -> Witness:
         """Read the marks of a host or recording. Raises RootError."""
         texts = (files.read_text(name) for name in MARKS)
-        return cls(tuple(None if text is None else text.strip() for text in texts))
+        parameters = read_parameters(files)
+        kvm = None if parameters is Missing.NOT_RECORDED else repr(parameters)
+        return cls((*(None if text is None else text.strip() for text in texts), kvm))
 
     def differs(self, now: Witness) -> bool | None:
         """Return whether something has changed since; None where nothing tells.

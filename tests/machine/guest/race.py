@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vmxd.facts import Failed
 from vmxd.host.files import Files
 from vmxd.host.msr import MsrDevices
 from vmxd.host.root import read_host
@@ -39,8 +39,10 @@ class Racing(MsrDevices):
             failures.append(f"open: {error.strerror}")
             raise
         SWITCH.write_text("0")
-        reading = self.read(fd, 0x480)
-        failures.append(f"read: {reading.errno if isinstance(reading, Failed) else reading}")
+        try:
+            self.pread(fd, 0x480)
+        except OSError as error:
+            failures.append(f"read: {errno.errorcode[error.errno or 0]}")
         return fd
 
 
