@@ -233,7 +233,7 @@ def _exporter() -> Iterator[Placed]:
     age = "Seconds since the MSRs were read. Metric vmxd_scan_timestamp_seconds."
     expression = f"time() - {of_host('vmxd_scan_timestamp_seconds')}"
     yield Placed(number("Age of the scan", age, expression, unit="s"), 4, 4)
-    stale = "1 if boot, CPUs online, microcode, a resume or kvm_intel tell that the scan is out of date. vmxd_recording_stale."
+    stale = "1 if boot, CPUs online, microcode, a resume or kvm_intel tell that it is stale. vmxd_recording_stale."
     expression = of_host("vmxd_recording_stale")
     yield Placed(number("Scan out of date", stale, expression, limits=ANY_IS_BAD, unit="bool_yes_no"), 4, 4)
     success = "1 if the last scan could be made; 0: an older one is served. Metric vmxd_scan_success."
