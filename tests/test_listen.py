@@ -149,7 +149,7 @@ def test_link_local_address() -> None:
 def test_describe(host: str) -> None:
     """A socket is described so that a URL can be made of it."""
     with listening(f"{host}:0") as (listener,):
-        assert f"{host}:{port_of(listener)}" == describe(listener)
+        assert f"https://{host}:{port_of(listener)}/" == describe(listener, "https")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", ""])
@@ -192,3 +192,40 @@ def test_restart() -> None:
 
     with listening(f"127.0.0.1:{port}") as (again,):
         assert port == port_of(again)
+
+
+def unix_address(path: Path) -> str:
+    """Return the address of a socket in the file system."""
+    return f"unix:{path}"
+
+
+def test_unix(tmp_path: Path) -> None:
+    """A unix socket takes connections, is named in full, and is gone when it is closed."""
+    path = tmp_path / "vmxd.sock"
+    with listening(unix_address(path)) as (listener,), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        listener.accept()[0].close()
+        assert unix_address(path) == describe(listener, "http")
+
+    assert not path.exists()
+
+
+def test_unix_left_over(tmp_path: Path) -> None:
+    """A socket that its program left behind is replaced; one that is in use, or another file, is not touched."""
+    path = tmp_path / "vmxd.sock"
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))
+    with listening(unix_address(path)), pytest.raises(VmxdError, match="Address already in use"):
+        open_sockets(unix_address(path))
+    path.write_text("data")
+    with pytest.raises(VmxdError, match="Address already in use"):
+        open_sockets(unix_address(path))
+
+    assert "data" == path.read_text()
+
+
+@pytest.mark.parametrize("path", ["", "no/such/directory/vmxd.sock", "x" * 200, "nul\0byte"])
+def test_unix_impossible(path: str, tmp_path: Path) -> None:
+    """A path that no socket can have is a plain error."""
+    with pytest.raises(VmxdError, match="cannot listen on unix:"):
+        open_sockets(unix_address(tmp_path / path) if path else "unix:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -80,6 +81,51 @@ def profile_options() -> Parser:
         help="a profile by name, or qemu-MODEL[-vN] for a CPU model of QEMU; may be given more than once",
     )
     return options
+
+
+def feature_options() -> Parser:
+    """Return the options that choose which features have series of their own, as a parent for a command's parser."""
+    options = Parser(add_help=False)
+    options.add_argument(
+        "--feature.include",
+        dest="feature_include",
+        metavar="REGEX",
+        help="export the features whose whole name matches, and no other (default: all)",
+    )
+    options.add_argument(
+        "--feature.exclude",
+        dest="feature_exclude",
+        metavar="REGEX",
+        help="leave out, of those, the features whose whole name matches",
+    )
+    return options
+
+
+def chosen_features(arguments: argparse.Namespace) -> frozenset[str]:
+    """Return the names of the features that feature_options() chose. Raises UsageError where that is none of them."""
+    from vmxd.tables import FEATURES
+
+    chosen = frozenset(FEATURES)
+    if arguments.feature_include is not None:
+        chosen = _matching(chosen, "--feature.include", arguments.feature_include)
+    if arguments.feature_exclude is not None:
+        chosen -= _matching(chosen, "--feature.exclude", arguments.feature_exclude)
+    return chosen
+
+
+def _matching(names: frozenset[str], flag: str, regex: str) -> frozenset[str]:
+    try:
+        matches = re.compile(regex).fullmatch
+    except re.error as error:
+        raise UsageError(
+            f"{flag} {regex!r} is no regular expression: {error}", "as in --feature.include 'ept.*|vpid'"
+        ) from error
+    found = frozenset(name for name in names if matches(name))
+    if not found:
+        raise UsageError(
+            f"{flag} {regex!r} matches no feature", "it must match a whole name as vmxd features lists them"
+        )
+    return found
 
 
 def chosen_profiles(arguments: argparse.Namespace) -> tuple[Profile, ...]:

@@ -10,7 +10,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from vmxd.commands import EXIT_FINE
-from vmxd.commands.parser import Commands, chosen_profiles, host_options, profile_options, scan_chosen
+from vmxd.commands.parser import (
+    Commands,
+    chosen_features,
+    chosen_profiles,
+    feature_options,
+    host_options,
+    profile_options,
+    scan_chosen,
+)
 from vmxd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +31,7 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "serve",
-        parents=[host_options(), profile_options()],
+        parents=[host_options(), profile_options(), feature_options()],
         help="serve the metrics over HTTP",
         description="Scan the host once and serve its metrics.",
     )
@@ -31,8 +39,8 @@ def add(commands: Commands) -> None:
         "--web.listen-address",
         dest="listen_addresses",
         action="append",
-        metavar="[HOST]:PORT",
-        help="address to listen on; may be given more than once (default: :10480)",
+        metavar="ADDRESS",
+        help="[HOST]:PORT or unix:PATH to listen on; may be given more than once (default: :10480)",
     )
     parser.add_argument(
         "--web.telemetry-path",
@@ -98,7 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _scan_and_render(arguments: argparse.Namespace) -> tuple[object, ...]:
     from vmxd.export.render import render
 
-    return tuple(render(scan_chosen(arguments, chosen_profiles(arguments)), arguments.telemetry_path))
+    features = chosen_features(arguments)
+    return tuple(render(scan_chosen(arguments, chosen_profiles(arguments)), arguments.telemetry_path, features))
 
 
 def _serve(arguments: argparse.Namespace, start_scan: Callable[[], Child], first: Child) -> int:

@@ -1,16 +1,19 @@
-"""Listening sockets from --web.listen-address: ":10480", "127.0.0.1:10480", "[::1]:10480"."""
+"""Listening sockets from --web.listen-address: ":10480", "127.0.0.1:10480", "[::1]:10480", "unix:/run/vmxd.sock"."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
+import stat
 from typing import Final
 
 from vmxd.errors import UsageError, VmxdError
 
 BACKLOG: Final = 1024
 _LISTEN_FDS_START: Final = 3
+_UNIX: Final = "unix:"
 
 _ADDRESS: Final = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>\d{1,5})", re.ASCII)
 
@@ -20,13 +23,16 @@ def parse_address(text: str) -> tuple[str, int]:
     match = _ADDRESS.fullmatch(text)
     if not match or int(match["port"]) > 65535:
         raise UsageError(
-            f"{text!r} is no address to listen on", "write [HOST]:PORT, as in :10480, 127.0.0.1:10480 or [::1]:10480"
+            f"{text!r} is no address to listen on",
+            "write [HOST]:PORT, as in :10480, 127.0.0.1:10480 or [::1]:10480, or unix:PATH",
         )
     return match["v6"] or match["host"] or "", int(match["port"])
 
 
 def open_sockets(address: str) -> list[socket.socket]:
     """Return the listening sockets of one address; no host means IPv6 and IPv4, as in Go. Raises VmxdError."""
+    if address.startswith(_UNIX):
+        return [_UnixListener(address.removeprefix(_UNIX))]
     host, port = parse_address(address)
     any_host = host or "0.0.0.0"  # noqa: S104 (asked for)
     try:
@@ -41,6 +47,49 @@ def open_sockets(address: str) -> list[socket.socket]:
     except (OSError, UnicodeError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise VmxdError(f"cannot listen on {address}: {reason}", "choose another with --web.listen-address") from error
+
+
+class _UnixListener(socket.socket):
+    """A socket in the file system, with the mode that the umask leaves; it is gone when it is closed."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._path = path
+        try:
+            if not path:
+                raise ValueError("it has no path")
+            if _is_left_over(path):
+                os.unlink(path)
+            self.bind(path)
+            self.listen(BACKLOG)
+        except (OSError, ValueError) as error:
+            super().close()
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise VmxdError(
+                f"cannot listen on {_UNIX}{path}: {reason}", "choose another with --web.listen-address"
+            ) from error
+
+    def close(self) -> None:
+        """Close it, and take it out of the file system where this user may."""
+        if self.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+        super().close()
+
+
+def _is_left_over(path: str) -> bool:
+    """Return whether there is a socket that nobody listens on any more, as after SIGKILL. Raises OSError."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return False
+    except FileNotFoundError:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+    return False
 
 
 def systemd_sockets() -> list[socket.socket]:
@@ -58,9 +107,9 @@ def _without_delay(listener: socket.socket) -> socket.socket:
     return listener
 
 
-def describe(listener: socket.socket) -> str:
-    """Return the URL host and port of a listening socket; the path of a unix socket."""
+def describe(listener: socket.socket, scheme: str) -> str:
+    """Return the URL of a listening socket; of a unix socket, its address."""
     if listener.family == socket.AF_UNIX:
-        return str(listener.getsockname())
+        return f"{_UNIX}{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"

@@ -6,7 +6,7 @@ Families are built anew for every scan: a label value that is gone leaves no ser
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +19,7 @@ from vmxd.decode import Presence, Status
 from vmxd.facts import Missing
 from vmxd.inventory import Inventory
 from vmxd.kvm import NestedStatus
-from vmxd.tables import msr_name
+from vmxd.tables import FEATURES, msr_name
 
 CPU_SERIES_MAX: Final = 64
 """CPUs that vmx_cpu_inconsistent names at most, the lowest first; vmx_inconsistent_cpus counts them all."""
@@ -46,9 +46,10 @@ FIELD_METRICS: Final = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HostCollector(Collector):
-    """The vmx_* metrics of one inventory."""
+    """The vmx_* metrics of one inventory; features: those that have series of their own."""
 
     inventory: Inventory
+    features: Collection[str] = frozenset(FEATURES)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families that have samples: one that says nothing is left out, HELP and all."""
@@ -74,7 +75,7 @@ class HostCollector(Collector):
             ("feature",),
         )
         for name, cpus in self.inventory.features.items():
-            if cpus.value is not None:
+            if cpus.value is not None and name in self.features:
                 feature.add_metric((name,), cpus.value)
         yield feature
 
@@ -85,6 +86,8 @@ class HostCollector(Collector):
             ("feature", "state"),
         )
         for cpus in self.inventory.disagreeing:
+            if cpus.name not in self.features:
+                continue
             for presence in (Presence.PRESENT, Presence.ABSENT, Presence.FAILED):
                 disagreeing.add_metric((cpus.name, presence.value), cpus.count(presence))
         yield disagreeing
@@ -222,7 +225,7 @@ class HostCollector(Collector):
         documentation = "1 if KVM offers the VMX feature to guests, 0 if not; no series where that is not known."
         feature = gauge("vmx_nested_feature", documentation, _KVM, ("feature",))
         for name, value in nested.values.items():
-            if value is not None:
+            if value is not None and name in self.features:
                 feature.add_metric((name,), value)
         yield feature
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from vmxd import cpulist
@@ -14,18 +14,19 @@ from vmxd.export.self_metrics import LiveCollector, SelfCollector
 from vmxd.export.site import Rendered
 from vmxd.facts import Source
 from vmxd.scan import Scan
+from vmxd.tables import FEATURES
 
 _EOF: Final = b"# EOF\n"
 
 
-def render(scan: Scan, telemetry_path: str) -> Rendered:
-    """Render a scan in every form."""
+def render(scan: Scan, telemetry_path: str, features: Collection[str] = FEATURES) -> Rendered:
+    """Render a scan in every form; features: those that have series of their own."""
     host, verdict = scan.inventory.host, scan.inventory.verdict
     warnings = list(host.notes)
     if scan.inventory.failed:
         warnings.insert(0, f"not every MSR could be read on {cpulist.describe(scan.inventory.failed)}")
     return Rendered(
-        expositions={format_.value: tuple(expose(scan, format_)) for format_ in Format},
+        expositions={format_.value: tuple(expose(scan, format_, features)) for format_ in Format},
         page=render_page(scan.inventory, telemetry_path),
         kind=host.source.value,
         root=host.root,
@@ -39,11 +40,11 @@ def render(scan: Scan, telemetry_path: str) -> Rendered:
     )
 
 
-def expose(scan: Scan, format_: Format) -> Exposition:
+def expose(scan: Scan, format_: Format, features: Collection[str] = FEATURES) -> Exposition:
     """Return the exposition of a scan in one format."""
     write: Callable[..., bytes] = to_text if format_ is Format.TEXT else to_openmetrics
     end = _EOF if format_ is Format.OPENMETRICS else b""
-    fixed = write(HostCollector(scan.inventory), SelfCollector(scan)).removesuffix(end)
+    fixed = write(HostCollector(scan.inventory, features), SelfCollector(scan)).removesuffix(end)
     return Exposition.of(fixed, _live_families(write(LiveCollector()).removesuffix(end).decode()), end)
 
 

@@ -55,9 +55,7 @@ class LiveCollector(Collector):
         """Yield every family with all of its series."""
         documentation = "1 if the last scan could be made, 0 if it failed and an older one is served."
         yield gauge("vmxd_scan_success", documentation, _SCAN, value=0)
-        documentation = (
-            "1 if boot, online CPUs, microcode, a resume or kvm_intel tell that the scan is stale, else 0."
-        )
+        documentation = "1 if boot, online CPUs, microcode, a resume or kvm_intel tell that the scan is stale, else 0."
         yield gauge("vmxd_recording_stale", documentation, "/proc and /sys of this machine", value=0)
 
         documentation = "Number of HTTP requests answered. Source: the server."

@@ -75,7 +75,7 @@ class Server:
             listener.setblocking(False)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # accepted sockets inherit it
             self._loop.add_reader(listener, self._accept, listener)
-            log.info("listening on %s://%s/", scheme, describe(listener))
+            log.info("listening on %s", describe(listener, scheme))
 
     def stop(self) -> None:
         """Accept no more, and end every connection."""
