@@ -56,11 +56,12 @@ class Stream:
         self._writes = False
         self._is_at_end = False
         self._closes = False
+        self._is_lost = False
 
     @property
     def is_open(self) -> bool:
         """Whether there is a client to talk to."""
-        return not self._closes and self._socket.fileno() >= 0
+        return not self._closes
 
     @property
     def is_full(self) -> bool:
@@ -81,7 +82,7 @@ class Stream:
 
     def go_on(self) -> None:
         """Read what the client says, as soon as it does."""
-        if not self._reads and not self._is_at_end and self._socket.fileno() >= 0:
+        if not (self._reads or self._is_at_end or self._is_lost):
             self._reads = True
             self._loop.add_reader(self._socket, self._readable)
             if self._tls is not None and self._tls.pending():
@@ -115,9 +116,9 @@ class Stream:
 
     def abort(self) -> None:
         """End the connection now; what the client has not taken is lost."""
-        if self._socket.fileno() < 0:
+        if self._is_lost:
             return
-        self._closes = True
+        self._is_lost = self._closes = True
         self.hold()
         self._watch_for_room(False)
         self._socket.close()
