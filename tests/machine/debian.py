@@ -64,7 +64,7 @@ BLOCKS: Final = {
     "install-vmxd": "python3 -m venv ",
     "install-units": "install ",
     "socket": "systemctl stop ",
-    "socket.conf": "[Service]",
+    "socket.conf": "[Service]\n    PrivateNetwork",
     "remove": "systemctl disable ",
 }
 """Name of a file in the guest's /payload -> how the block of systemd/README.md begins that it is."""
