@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench import attacks, machine, report, scan, scrapes, servers
+from bench import attacks, https, machine, report, scan, scrapes, servers
 from bench.report import Goal
 
 
@@ -45,12 +45,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _parts(scratch: Path, quick: bool) -> dict[str, Callable[[], list[Goal]]]:
     peers = servers.peers(scratch)
+    attacked = [peer for peer in peers if peer.name in attacks.ATTACKED]
     functions: tuple[Callable[[], list[Goal]], ...] = (
         partial(scrapes.run_starts, peers, 3 if quick else 15),
         partial(scrapes.run_scrapes, peers, *((4, 50) if quick else (10, 100))),
         partial(scan.run_recordings, 2 if quick else 15),
         partial(scan.run_live, 2 if quick else 15),
-        partial(attacks.run, peers, attacks.ATTACKS[:1] if quick else attacks.ATTACKS),
+        partial(
+            attacks.run,
+            attacked,
+            https.over_https(attacked, scratch),
+            attacks.ATTACKS[:1] if quick else attacks.ATTACKS,
+        ),
     )
     return dict(zip(NAMES, functions, strict=True))
 

@@ -1,75 +1,77 @@
 """The same attack on each server: what it grows by, how long an honest scrape waits, and what is left 15 s after.
 
-The attackers never close: what a server does not end by itself, it keeps.
+After the attack nobody comes back, but the attackers do not close, and go on to speak: what a server does not end by
+itself, it keeps.
 """
 
 from __future__ import annotations
 
 import contextlib
-import resource
-import socket
+import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 from bench import client, report, servers
+from bench.crowd import Attack, attacking
 from bench.report import Goal
 from bench.scrapes import MIB
 from bench.servers import DEFAULT, STOCK, VMXD, Peer, Server, Usage
 
 ATTACKED: Final = (VMXD, STOCK, DEFAULT)
-OPEN_FILES: Final = 1024
-"""How many files a server may have open: what systemd gives it."""
 AFTER_SECONDS: Final = 15.0
-_ARRIVAL_SECONDS: Final = 1.0
-_BATCH: Final = 4
-_BATCH_SECONDS: Final = 0.005
 _HONEST_SCRAPES: Final = 5
+_HONEST_SECONDS: Final = 3.0
+"""How long an honest client waits for anything."""
 _PAUSE_SECONDS: Final = 0.2
 _WARM_UP: Final = 20
-_HALF: Final = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: "
 _ASKED: Final = client.request(client.PROMETHEUS_HEADERS)
 
-
-@dataclass(frozen=True, slots=True)
-class Attack:
-    """So many connections that say so much and then hang."""
-
-    name: str
-    count: int
-    said: bytes
-
+_BEGUN: Final = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: "
+_WHOLE: Final = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+_HELLO_BEGUN: Final = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(200))
+"""The first bytes of a TLS ClientHello of 512."""
+_NOISE: Final = bytes(range(128, 256)) * 2048
 
 ATTACKS: Final = (
-    Attack("1,000 half-open requests", 1000, _HALF),
-    Attack("200 half-open requests", 200, _HALF),
-    Attack("1,000 idle connections", 1000, b""),
+    Attack("1,000 slow clients", 1000, _BEGUN, b"x", every=1.0),
+    Attack("5,000 slow clients", 5000, _BEGUN, b"x", every=1.0),
+    Attack("1,000 idle connections", 1000),
+    Attack("1,000 idle connections, 64 open files", 1000, open_files=64),
+    Attack("32 clients that send garbage", 32, then=_NOISE, comes_back=True),
+    Attack("8 headers of 50 MB", 8, _BEGUN, b"x" * 50_000_000, comes_back=True),
+    Attack("300 clients that pipeline and never read", 300, _WHOLE * 2000, _WHOLE * 100, comes_back=True),
+    Attack("300 TLS handshakes that stall", 300, _HELLO_BEGUN, tls=True),
 )
 
 
 class Siege:
-    """One attack on one server, from its begin; the connections hang until the stack is closed."""
+    """One attack on one server, from its begin; the crowd stays until the stack is closed."""
 
     def __init__(self, attack: Attack, server: Server, stack: contextlib.ExitStack) -> None:
         self.attack = attack
         self.server = server
         for _ in range(_WARM_UP):
-            client.scrape(server.port, _ASKED)
+            server.scrape(_ASKED)
         self.before = server.usage()
-        self.arrived = stack.enter_context(_hanging(attack, server.port))
         self._begin = time.monotonic()
         self._cpu = server.cpu_seconds
+        crowd = stack.enter_context(attacking(attack, server.port))
+        self.arrived = crowd.arrived
         self.during: list[Usage] = []
         self.waits: list[float] = []
         for _ in range(_HONEST_SCRAPES):
             self.waits.append(_honest(server))
             self.during.append(server.usage())
+            if math.isinf(self.waits[-1]):
+                break
             time.sleep(_PAUSE_SECONDS)
+        crowd.stay_out()
+        self._end = time.monotonic()
 
     def conclude(self) -> None:
         """Wait for the end of the time that a server has to recover, and look at what is left."""
-        left = self._begin + AFTER_SECONDS - time.monotonic()
+        left = self._end + AFTER_SECONDS - time.monotonic()
         time.sleep(max(0.0, left))
         self.cpu_percent = 100 * (self.server.cpu_seconds - self._cpu) / (time.monotonic() - self._begin)
         self.after = self.server.usage()
@@ -86,11 +88,12 @@ class Siege:
         files = (self.before.files, max(usage.files for usage in self.during), self.after.files)
         return [
             self.server.peer.name,
+            f"{self.arrived:,}",
             *(" / ".join(f"{each:,}" for each in trio) for trio in (threads, files)),
             report.number(self.growth),
             report.number((self.after.rss - self.before.rss) / MIB),
-            report.number(1e3 * max(self.waits)),
-            report.number(1e3 * self.wait_after),
+            _milliseconds(max(self.waits)),
+            _milliseconds(self.wait_after),
             report.number(self.cpu_percent),
         ]
 
@@ -106,61 +109,38 @@ class Siege:
         ]  # fmt: skip
 
 
-def run(peers: Sequence[Peer], attacks: Sequence[Attack]) -> list[Goal]:
-    """Attack the servers, one after another, and print how they bear it."""
-    _raise_own_limit()
+def run(plain: Sequence[Peer], https: Sequence[Peer], attacks: Sequence[Attack]) -> list[Goal]:
+    """Attack the servers, one after another, and print how they bear it.
+
+    plain, https: the same peers, as they serve over plain HTTP and with a certificate.
+    """
     goals: list[Goal] = []
-    attacked = [peer for peer in peers if peer.name in ATTACKED]
     for attack in attacks:
         with contextlib.ExitStack() as stack:
-            running = [stack.enter_context(servers.serving(peer, OPEN_FILES)) for peer in attacked]
+            peers = https if attack.tls else plain
+            running = [stack.enter_context(servers.serving(peer, attack.open_files)) for peer in peers]
             sieges = [Siege(attack, server, stack) for server in running]
             for siege in sieges:
                 siege.conclude()
-        report.print_title(f"{attack.name} that hang; every server may open {OPEN_FILES:,} files")
+        report.print_title(f"{attack.name}; every server may open {attack.open_files:,} files")
         report.print_table(
-            ("before / during / 15 s after:", "threads", "open files", "RSS + MiB", "RSS + MiB after",
+            ("before / during / 15 s after:", "connected", "threads", "open files", "RSS + MiB", "RSS + MiB after",
              "scrape ms", "scrape ms after", "CPU %"),
             [siege.row() for siege in sieges],
         )  # fmt: skip
-        own = next(siege for siege in sieges if siege.server.peer.name == VMXD)
-        if own.arrived < attack.count:
-            print(f"only {own.arrived:,} connections came about with vmxd\n")
-        met = own.goals()
+        met = next(siege for siege in sieges if siege.server.peer.name == VMXD).goals()
         report.print_goals(met)
         goals += met
     return goals
 
 
 def _honest(server: Server) -> float:
-    """Return how long a scrape took; infinity where it had no answer."""
+    """Return how long a scrape took; infinity where it had no answer, or one that refuses it."""
     try:
-        return client.scrape(server.port, _ASKED)
+        return server.scrape(_ASKED, _HONEST_SECONDS)
     except OSError:
-        return float("inf")
+        return math.inf
 
 
-@contextlib.contextmanager
-def _hanging(attack: Attack, port: int) -> Iterator[int]:
-    """Open connections, say what the attack says, and hold them; yields how many came about.
-
-    They come a few at a time: prometheus_client's backlog of 5 would keep most of one burst away from it.
-    """
-    arrived = 0
-    with contextlib.ExitStack() as stack:
-        for number in range(attack.count):
-            attacker = stack.enter_context(socket.socket())
-            attacker.settimeout(_ARRIVAL_SECONDS)
-            with contextlib.suppress(OSError):
-                attacker.connect((client.LOOPBACK, port))
-                attacker.sendall(attack.said)
-                arrived += 1
-            if number % _BATCH == _BATCH - 1:
-                time.sleep(_BATCH_SECONDS)
-        yield arrived
-
-
-def _raise_own_limit() -> None:
-    """Let this process open as many files as it may: the attackers are connections of its own."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def _milliseconds(seconds: float) -> str:
+    return "none" if math.isinf(seconds) else report.number(1e3 * seconds)

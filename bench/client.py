@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 import time
 from typing import Final
 
@@ -26,16 +27,20 @@ def request(headers: dict[str, str]) -> bytes:
     return "\r\n".join([*lines, "Connection: close", "", ""]).encode()
 
 
-def scrape(port: int, asked: bytes, timeout: float = 10.0) -> float:
-    """Return the seconds from before the connect to the end of a 200 answer. Raises OSError."""
+def scrape(port: int, asked: bytes, timeout: float = 10.0, context: ssl.SSLContext | None = None) -> float:
+    """Return the seconds from before the connect to the end of a 200 answer. Raises OSError.
+
+    context: of TLS; None: plain HTTP.
+    """
     start = time.perf_counter()
-    with socket.socket() as client:
-        client.settimeout(timeout)
-        client.connect((LOOPBACK, port))
-        client.sendall(asked)
-        head = b""
-        while data := client.recv(1 << 18):
-            head = head or data
+    with socket.socket() as plain:
+        plain.settimeout(timeout)
+        plain.connect((LOOPBACK, port))
+        with context.wrap_socket(plain, server_hostname=LOOPBACK) if context else plain as client:
+            client.sendall(asked)
+            head = b""
+            while data := client.recv(1 << 18):
+                head = head or data
     seconds = time.perf_counter() - start
     if not head.startswith((b"HTTP/1.1 200 ", b"HTTP/1.0 200 ")):
         raise ConnectionError(f"port {port} answered {head[:40]!r}")

@@ -7,6 +7,7 @@ import ctypes
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -42,10 +43,11 @@ _ENVIRONMENT: Final = {name: value for name, value in os.environ.items() if name
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A kind of server; ``command`` starts one on a port."""
+    """A kind of server; ``command`` starts one on a port; ``context``: of its TLS, None where it serves plain HTTP."""
 
     name: str
     command: Callable[[int], tuple[str, ...]]
+    context: ssl.SSLContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,15 @@ class Server:
         memory = process.memory_full_info()
         return Usage(memory.rss, memory.uss, process.num_threads(), process.num_fds())
 
+    def scrape(self, asked: bytes, timeout: float = 10.0) -> float:
+        """Return how many seconds a scrape took; see client.scrape. Raises OSError."""
+        return client.scrape(self.port, asked, timeout, self.peer.context)
+
     def wait_until_it_answers(self, start: float, asked: bytes) -> None:
         """Scrape until there is an answer. Raises RuntimeError where there is none in time."""
         while True:
             with contextlib.suppress(OSError):
-                client.scrape(self.port, asked)
+                self.scrape(asked)
                 self.seconds_to_answer = time.perf_counter() - start
                 return
             if self._process.poll() is not None or time.perf_counter() - start > START_SECONDS:

@@ -24,10 +24,14 @@ class FileCollector(Collector):
 
 
 def main() -> None:
-    """Serve the file of the first argument on the port of the second until killed."""
-    path, port = sys.argv[1:]
+    """Serve the file of the first argument on the port of the second until killed.
+
+    With a third and fourth: over HTTPS, with that certificate and key.
+    """
+    path, port, *pair = sys.argv[1:]
     REGISTRY.register(FileCollector(Path(path)))
-    start_http_server(int(port), "127.0.0.1")
+    cert, key = pair or (None, None)
+    start_http_server(int(port), "127.0.0.1", certfile=cert, keyfile=key)
     threading.Event().wait()
 
 
