@@ -1,6 +1,6 @@
 # make run    set up, and serve this host's metrics (the bundled recording where this host has no readable VMX MSRs)
 # make test   set up, and run the whole test suite; installs with apt the tools it needs where it is root
-# make bench  measure vmxd against its peers (apt-get install prometheus-node-exporter); 4 minutes, on an idle machine
+# make bench  measure vmxd against its peers (apt-get install prometheus-node-exporter); 7 minutes, on an idle machine
 # make bench-fleet  measure rules and queries on simulated fleets of up to 5,000 hosts (apt-get install prometheus
 #             victoria-metrics); an hour, 8 GiB, on an idle machine
 # make golden rewrite tests/hosts/*/metrics.prom and look at the difference
