@@ -609,7 +609,7 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
     """An address that is not [HOST]:PORT is refused with three examples of one."""
     expected = (
         f"{address!r} is no address to listen on",
-        "write [HOST]:PORT, as in :10480, 127.0.0.1:10480 or [::1]:10480",
+        "write [HOST]:PORT, as in :10480, 127.0.0.1:10480 or [::1]:10480, or unix:PATH",
     )
 
     assert expected == refused(vmxd("serve", "--root", LAKEFIELD, f"--web.listen-address={address}"))
