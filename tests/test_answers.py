@@ -61,7 +61,11 @@ def test_a_cpu_model_that_does_not_fit(capfd: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("host", "feature", "says"),
     [
-        ("arrandale-2540p", "eptp_switching", "there is no IA32_VMX_VMFUNC (vmx-eptp-switching)"),
+        (
+            "arrandale-2540p",
+            "eptp_switching",
+            "there is no IA32_VMX_VMFUNC, since IA32_VMX_PROCBASED_CTLS2[45] is 0 (vmx-eptp-switching)",
+        ),
         ("yonah-t2600", "cr3_load_noexit", "IA32_VMX_PROCBASED_CTLS[15] is 1 (vmx-cr3-load-noexit)"),
         ("skylake-6700k", "apicv", "it takes IA32_VMX_PROCBASED_CTLS2[40], which is 0 (vmx-apicv-register)"),
         ("made-amd", "ept", "there is no VMX: /proc/cpuinfo shows no vmx flag"),

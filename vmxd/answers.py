@@ -14,9 +14,9 @@ from vmxd.facts import Failed, Missing
 from vmxd.inventory import Inventory
 from vmxd.kvm import NestedStatus
 from vmxd.profiles import Profile, fit
-from vmxd.tables import FEATURES, Feature, msr_name
+from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.errnos import explain, explain_kvm
-from vmxd.tables.rows import AllOf, Flag, MayBeZero
+from vmxd.tables.rows import AllOf, Flag, MayBeZero, Msr
 
 _NAMED: Final = 3
 """Features that a sentence on many names."""
@@ -140,8 +140,19 @@ def _bit(feature: Feature, decoded: Decoded) -> str:
         return f"{msr_name(index)}[{control.row.bit}] is 1{called}"
     assert feature.msr is not None
     if decoded.msrs[feature.msr.index] is Missing.ABSENT:
-        return f"there is no {feature.msr.name}{called}"
+        return f"there is no {feature.msr.name}, since {_why_absent(feature.msr, decoded)}{called}"
     return f"{feature.location} is 0{called}"
+
+
+def _why_absent(msr: Msr, decoded: Decoded) -> str:
+    """Say which bits leave an MSR out on a CPU that has VMX."""
+    absent = [MSR_BY_INDEX[bit.msr] for bit in msr.exists_if if decoded.msrs[bit.msr] is Missing.ABSENT]
+    if absent:
+        return f"there is no {absent[0].name}, since {_why_absent(absent[0], decoded)}"
+    if not msr.exists_if:
+        return "there is no VMX"
+    bits = [f"{msr_name(bit.msr)}[{bit.bit}]" for bit in msr.exists_if]
+    return f"{' and '.join(bits)} {'is' if len(bits) == 1 else 'are'} 0"
 
 
 def _not_known(inventory: Inventory, names: Sequence[str]) -> Iterator[Reason]:
