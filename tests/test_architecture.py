@@ -19,6 +19,7 @@ LAYERS: Final = (
     "vmxd.scan",
     "vmxd.profiles.files",
     "vmxd.answers",
+    "vmxd.pasted",
     "vmxd.inventory",
     "vmxd.kvm",
     "vmxd.status",

@@ -40,6 +40,7 @@ FLAGS = {
     ),
     "record": (*HOST_FLAGS, "DIR"),
     "show": (*HOST_FLAGS, "--json"),
+    "explain": (*HOST_FLAGS, "NAME", "missing features"),
     "metrics": (*HOST_FLAGS, *PROFILE_FLAGS, "--output", "-o"),
     "check": (
         *HOST_FLAGS,

@@ -212,13 +212,14 @@ def _controls(msrs: Mapping[int, MsrState]) -> dict[str, ControlState]:
         if msr is None or msr.layout is Layout.PLAIN or not isinstance(row, Flag):
             continue
         true = msrs[msr.true] if msr.true is not None else Missing.ABSENT
-        state = _control_state(row, msr, msrs[msr.index], true)
+        state = control_state(row, msr, msrs[msr.index], true)
         if state is not None:
             controls[feature.name] = state
     return controls
 
 
-def _control_state(row: Flag, msr: Msr, legacy: MsrState, true: MsrState) -> ControlState | None:
+def control_state(row: Flag, msr: Msr, legacy: MsrState, true: MsrState) -> ControlState | None:
+    """Return the state of a control by its MSR and the TRUE one; None where what decides it is not known."""
     value = true if isinstance(true, int) else legacy
     if value is Missing.ABSENT:
         return ControlState.UNAVAILABLE

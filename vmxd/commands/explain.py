@@ -1,0 +1,93 @@
+"""vmxd explain: say what a feature is and how it stands here, and what errors, MSR values and log lines mean."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Final
+
+from vmxd.commands import EXIT_FINE
+from vmxd.commands.output import say, write
+from vmxd.commands.parser import Commands, host_options, scan_chosen
+from vmxd.errors import UsageError
+
+if TYPE_CHECKING:
+    from vmxd.inventory import Inventory
+    from vmxd.tables import Feature
+
+_INPUT_MAX: Final = 1 << 20
+"""Bytes of standard input that are looked at: a kernel log has its place."""
+_SHOWN: Final = 60
+
+_EPILOG: Final = """what can be pasted, as one argument or with - on standard input:
+  0x48b=0x035d6fff00000000                     an MSR and its value, or many
+  ... missing features: vmx-vmfunc,vmx-pml     an error of libvirt or QEMU
+  vmx flags : vnmi preemption_timer ...        a line of /proc/cpuinfo
+  VMCS config on CPU 4 doesn't match ...       lines of the kernel log
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "explain",
+        parents=[host_options()],
+        help="say what a feature is and how it stands here, or what a pasted error or value means",
+        description="Say what features are, what others call them, and how they stand on a host and why; "
+        "or what an error, an MSR's value or a log line means.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "names", nargs="+", metavar="NAME", help="a feature by any name, or what is pasted; - reads standard input"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Explain. Raises UsageError for what is not recognised, VmxdError where the host cannot be read."""
+    from vmxd.export.explain import features_to_text, needs_host, pasted_to_text
+    from vmxd.pasted import Lacking, recognise
+
+    names = _standard_input() if arguments.names == ["-"] else arguments.names
+    pasted = recognise("\n".join(names)) or recognise(" ".join(names))
+    if pasted is None:
+        features = [_feature(name) for name in names]
+        text = features_to_text(features, _scan(arguments))
+    else:
+        arguments.nested = arguments.nested or isinstance(pasted, Lacking)  # what libvirt and QEMU ask KVM for
+        text = pasted_to_text(pasted, _scan(arguments) if needs_host(pasted) else None)
+    write(text.encode(errors="replace"))
+    return EXIT_FINE
+
+
+def _standard_input() -> list[str]:
+    lines = sys.stdin.buffer.read(_INPUT_MAX).decode(errors="replace").splitlines()
+    if not any(line.strip() for line in lines):
+        raise _unrecognised("")
+    return [line for line in lines if line.strip()]
+
+
+def _scan(arguments: argparse.Namespace) -> Inventory:
+    inventory = scan_chosen(arguments).inventory
+    say(inventory.host.notes)
+    return inventory
+
+
+def _feature(name: str) -> Feature:
+    from vmxd.pasted import recognise
+    from vmxd.tables import find_features
+    from vmxd.tables.find import find_feature
+
+    if recognise(name):
+        raise UsageError("feature names and what was pasted stand side by side", "explain them one after the other")
+    if not find_features(name) and (len(name.split()) != 1 or "=" in name or len(name) > _SHOWN):
+        raise _unrecognised(name.strip())
+    return find_feature(name)
+
+
+def _unrecognised(text: str) -> UsageError:
+    from vmxd.pasted import FORMS
+
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return UsageError(f"{shown!r} is nothing that vmxd can explain" if text else "there is nothing to explain", FORMS)

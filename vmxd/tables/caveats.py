@@ -1,0 +1,41 @@
+"""Where the names of a feature mislead, one sentence each: Linux 6.12, QEMU 10.0, libvirt 11.3, SDM of 2026."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_NEGATED: Final = "QEMU's name is negated: it is on where the control may be 0."
+_APICV: Final = "QEMU's vmx-apicv-xapic, -x2apic, -register and -vid are single bits; Linux' apicv is four at once."
+
+CAVEATS: Final[dict[str, tuple[str, ...]]] = {
+    "any_errcode": ("Linux calls the bit NO_HW_ERROR_CODE_CC.",),
+    "intr_window_exiting": ("QEMU names it by what waits for the window: vmx-vintr-pending.",),
+    "nmi_window_exiting": ("QEMU names it by what waits for the window: vmx-vnmi-pending.",),
+    "vtpr": ("QEMU's vmx-flexpriority is this bit alone; Linux' flexpriority takes vapic too.",),
+    "flexpriority": ("QEMU's vmx-flexpriority is vtpr alone, not this.",),
+    "vapic": ("QEMU's vmx-apicv-register is not this but vapic_reg.", _APICV),
+    "virtual_x2apic": (_APICV,),
+    "vapic_reg": ("Linux' vapic is another bit, QEMU's vmx-apicv-xapic.", _APICV),
+    "vid": (_APICV,),
+    "apicv": (_APICV,),
+    "rdtscp": ("In spite of QEMU's name it is no exit: it enables RDTSCP in the guest.",),
+    "invpcid": ("In spite of QEMU's name it is no exit: it enables INVPCID in the guest.",),
+    "vnmi": ('Linux 5.6 to 6.12 shows the older flag "vpid" of /proc/cpuinfo\'s "flags" where this is there.',),
+    "vpid": ('The older flag "vpid" of /proc/cpuinfo\'s "flags" follows vnmi in Linux 5.6 to 6.12, not this.',),
+    "enclv_exiting": ("The newest SDM has no such bit any more; Linux and older editions do.",),
+    "notify_vm_exiting": ("The SDM calls it instruction timeout, Linux and Xen notify VM exiting.",),
+    "exit_load_cet": ("QEMU's name says save; the control loads the CET state.",),
+    "exit_prematurely_busy_shadow_stack": ("It is there without FRED, since Alder Lake and Sapphire Rapids.",),
+    "cr3_load_noexit": (_NEGATED,),
+    "cr3_store_noexit": (_NEGATED,),
+    "exit_nosave_debugctl": (_NEGATED,),
+    "entry_noload_debugctl": (_NEGATED,),
+    "invept_single_context": ("QEMU has this name twice: also for INVVPID, IA32_VMX_EPT_VPID_CAP[41].",),
+    "invvpid_single_context": ("QEMU names it as if it were INVEPT, and IA32_VMX_EPT_VPID_CAP[25] the same.",),
+    "invvpid_single_context_noglobals": ("QEMU names it as if it were INVEPT.",),
+    "eptp_switching": (
+        "Linux 5.6 to 6.12 takes the wrong half of the MSR, so /proc/cpuinfo never shows it.",
+        "SDM Vol. 4 ties the MSR to IA32_VMX_BASIC[55]; a Westmere shows that this is wrong.",
+    ),
+}
+"""By vmxd's name of the feature."""
