@@ -22,7 +22,7 @@ from vmxd.commands.parser import (
 from vmxd.errors import UsageError
 
 if TYPE_CHECKING:
-    from vmxd.export.child import Child
+    from vmxd.export.attempt import Attempt
 
 _TELEMETRY_PATH: Final = re.compile(r"/[A-Za-z0-9\-._~/]*")
 
@@ -84,7 +84,7 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM. Raises VmxdError where the first scan cannot be made."""
-    from vmxd.export.child import Child
+    from vmxd.export.attempt import begin
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a first scan to repeat
     if not _TELEMETRY_PATH.fullmatch(arguments.telemetry_path) or arguments.telemetry_path in ("/", "/healthz"):
@@ -93,14 +93,14 @@ def run(arguments: argparse.Namespace) -> int:
             "--web.telemetry-path is a slash and letters, digits, -._~/, and neither / nor /healthz",
         )
 
-    def start_scan() -> Child:
-        return Child(lambda: _scan_and_render(arguments))
+    def begin_scan() -> Attempt:
+        return begin(arguments.root, lambda: _scan_and_render(arguments))
 
-    first = start_scan()  # while the modules of the server are imported
+    first = begin_scan()  # while the modules of the server are imported
     try:
-        return _serve(arguments, start_scan, first)
+        return _serve(arguments, begin_scan, first)
     finally:
-        first.kill()
+        first.child.kill()
 
 
 def _scan_and_render(arguments: argparse.Namespace) -> tuple[object, ...]:
@@ -110,7 +110,7 @@ def _scan_and_render(arguments: argparse.Namespace) -> tuple[object, ...]:
     return tuple(render(scan_chosen(arguments, chosen_profiles(arguments)), arguments.telemetry_path, features))
 
 
-def _serve(arguments: argparse.Namespace, start_scan: Callable[[], Child], first: Child) -> int:
+def _serve(arguments: argparse.Namespace, begin_scan: Callable[[], Attempt], first: Attempt) -> int:
     if arguments.web_config is None:
         # asyncio imports ssl, which takes 4 MiB, wherever there is one
         sys.modules["ssl"] = None  # type: ignore[assignment]
@@ -132,7 +132,7 @@ def _serve(arguments: argparse.Namespace, start_scan: Callable[[], Child], first
         addresses = arguments.listen_addresses or [":10480"]
         listeners = [each for address in addresses for each in listen.open_sockets(address)]
     options = daemon.Options(
-        start_scan=start_scan,
+        begin_scan=begin_scan,
         root=arguments.root,
         telemetry_path=arguments.telemetry_path,
         rescan_request=arguments.rescan_request,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from vmxd.errors import VmxdError
+from vmxd.export.attempt import Attempt
 from vmxd.export.child import Child
 from vmxd.export.live import Live
 from vmxd.export.notify import WATCHDOG, notify, reloading, watchdog_seconds
@@ -42,11 +43,11 @@ ASK_SECONDS: Final = 60.0
 class Options:
     """What serve was asked for.
 
-    start_scan: begins a scan whose result is the fields of a Rendered. rescan_request: file to touch when a recording
+    begin_scan: begins a scan whose result is the fields of a Rendered. rescan_request: file to touch when a recording
     is out of date, for a unit that reads MSRs. user: whom to become after the first scan.
     """
 
-    start_scan: Callable[[], Child]
+    begin_scan: Callable[[], Attempt]
     root: str
     telemetry_path: str
     rescan_request: str | None = None
@@ -68,7 +69,7 @@ class Daemon:
         self._wants_scan = False
         self._rescan: asyncio.Task[None] | None = None
 
-    async def run(self, first: Child) -> None:
+    async def run(self, first: Attempt) -> None:
         """Serve until SIGTERM or SIGINT. Raises VmxdError where the first scan cannot be made."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -76,8 +77,8 @@ class Daemon:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._request_scan)
 
-        self._look()
-        scan = loop.create_task(_rendered(first))
+        self._tried = first
+        scan = loop.create_task(_rendered(first.child))
         loop.create_task(stop.wait()).add_done_callback(lambda _: scan.cancel())
         try:
             rendered = await scan
@@ -115,13 +116,6 @@ class Daemon:
         elif os.geteuid() == 0:
             log.info("running as root throughout, to scan again; --user gives that up after the first scan")
 
-    def _look(self) -> None:
-        """Remember what the host and its recording are like just before they are read: what changes later is newer."""
-        self._tried_stamp = recording_stamp(self._files)
-        self._tried = None
-        with contextlib.suppress(VmxdError):
-            self._tried = Witness.of(self._files)
-
     def _make_site(self, rendered: Rendered) -> Site:
         hint = f" (hint: {rendered.hint})" if rendered.hint else ""
         level = logging.INFO if rendered.is_usable else logging.WARNING
@@ -131,7 +125,7 @@ class Daemon:
         self._status = f"{rendered.status}: {rendered.reason}"
         self._is_live = rendered.is_live
         self._is_comparable = rendered.is_comparable
-        self._seen = self._tried
+        self._seen = self._tried.witness
         return Site(rendered, self._options.telemetry_path, self._live)
 
     def _request_scan(self) -> None:
@@ -144,8 +138,8 @@ class Daemon:
         except VmxdError:
             return
         self._live.stale = self._seen.differs(now) if self._seen is not None else None
-        is_new = recording_stamp(self._files) != self._tried_stamp
-        if is_new or (self._is_live and self._live.stale and now != self._tried):
+        is_new = recording_stamp(self._files) != self._tried.stamp
+        if is_new or (self._is_live and self._live.stale and now != self._tried.witness):
             self._wants_scan = True
         elif self._live.stale and self._options.rescan_request is not None and time.monotonic() >= self._ask_again:
             self._ask_again = time.monotonic() + ASK_SECONDS
@@ -162,8 +156,8 @@ class Daemon:
     async def _scan_again(self, server: Server) -> None:
         self._wants_scan = False
         notify(*reloading())
-        self._look()
-        child = self._options.start_scan()
+        self._tried = self._options.begin_scan()
+        child = self._tried.child
         try:
             rendered = await _rendered(child)
             if self._is_comparable and not rendered.is_comparable:
