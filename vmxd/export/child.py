@@ -6,6 +6,7 @@ answers while MSRs are read, and tells systemd so.
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 import os
 import signal
@@ -14,8 +15,6 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from vmxd.errors import VmxdError
-
-_FDS_MAX = 1 << 30
 
 
 class Child:
@@ -80,8 +79,10 @@ def _run(function: Callable[[], object], writing: int) -> NoReturn:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        os.closerange(3, writing)
-        os.closerange(writing + 1, _FDS_MAX)
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) > 2 and int(name) != writing:
+                with contextlib.suppress(OSError):  # the one that listed them
+                    os.close(int(name))
         answer: tuple[tuple[str, str] | None, object]
         try:
             answer = None, function()
