@@ -6,22 +6,14 @@ import argparse
 
 from vmxd.commands import EXIT_FINE
 from vmxd.commands.output import replace_file, say, write
-from vmxd.commands.parser import (
-    Commands,
-    chosen_features,
-    chosen_profiles,
-    feature_options,
-    host_options,
-    profile_options,
-    scan_chosen,
-)
+from vmxd.commands.parser import Commands, export_options, scan_to_export
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "metrics",
-        parents=[host_options(), profile_options(), feature_options()],
+        parents=export_options(),
         help="print the metrics, or write them for node_exporter's textfile collector",
         description="Print the metrics in the Prometheus text format.",
     )
@@ -39,8 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vmxd.export.metrics import HostCollector, to_text
     from vmxd.export.self_metrics import SelfCollector
 
-    features = chosen_features(arguments)
-    result = scan_chosen(arguments, chosen_profiles(arguments))
+    result, features = scan_to_export(arguments)
     say(result.inventory.host.notes)
     text = to_text(HostCollector(result.inventory, features), SelfCollector(result))
     if arguments.output is None:

@@ -128,6 +128,17 @@ def _matching(names: frozenset[str], flag: str, regex: str) -> frozenset[str]:
     return found
 
 
+def export_options() -> list[Parser]:
+    """Return the options of the commands that export metrics, as parents for their parsers."""
+    return [host_options(), profile_options(), feature_options()]
+
+
+def scan_to_export(arguments: argparse.Namespace) -> tuple[Scan, frozenset[str]]:
+    """Return a scan and the features to export, as export_options() chose them. Raises VmxdError."""
+    features = chosen_features(arguments)
+    return scan_chosen(arguments, chosen_profiles(arguments)), features
+
+
 def chosen_profiles(arguments: argparse.Namespace) -> tuple[Profile, ...]:
     """Return the profiles that profile_options() chose. Raises VmxdError."""
     from vmxd.profiles.files import chosen_profiles as read

@@ -10,15 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from vmxd.commands import EXIT_FINE
-from vmxd.commands.parser import (
-    Commands,
-    chosen_features,
-    chosen_profiles,
-    feature_options,
-    host_options,
-    profile_options,
-    scan_chosen,
-)
+from vmxd.commands.parser import Commands, export_options, scan_to_export
 from vmxd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +23,7 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "serve",
-        parents=[host_options(), profile_options(), feature_options()],
+        parents=export_options(),
         help="serve the metrics over HTTP",
         description="Scan the host once and serve its metrics.",
     )
@@ -106,8 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _scan_and_render(arguments: argparse.Namespace) -> tuple[object, ...]:
     from vmxd.export.render import render
 
-    features = chosen_features(arguments)
-    return tuple(render(scan_chosen(arguments, chosen_profiles(arguments)), arguments.telemetry_path, features))
+    scan, features = scan_to_export(arguments)
+    return tuple(render(scan, arguments.telemetry_path, features))
 
 
 def _serve(arguments: argparse.Namespace, begin_scan: Callable[[], Attempt], first: Attempt) -> int:
