@@ -14,6 +14,7 @@ from tests.support import REPOSITORY
 LAYERS: Final = (
     "vmxd.cli",
     "vmxd.commands",
+    "vmxd.fleet",
     "vmxd.export",
     "vmxd.privilege",
     "vmxd.scan",
@@ -39,6 +40,7 @@ LAYERS: Final = (
 IMPURE: Final = (
     "vmxd.cli",
     "vmxd.commands",
+    "vmxd.fleet",
     "vmxd.export",
     "vmxd.privilege",
     "vmxd.scan",

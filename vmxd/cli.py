@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import Final
 
 import vmxd
-from vmxd.commands import EXIT_CANNOT_TELL, check, explain, features, metrics, record, serve, show
+from vmxd.commands import EXIT_CANNOT_TELL, check, explain, features, fleet, metrics, record, serve, show
 from vmxd.commands.parser import Parser
 from vmxd.errors import VmxdError
 
 EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
 EXIT_TERMINATED: Final = 128 + signal.SIGTERM
 
-COMMANDS: Final = (serve, record, show, explain, metrics, check, features)
+COMMANDS: Final = (serve, record, show, explain, metrics, check, features, fleet)
 """In the order of --help."""
 
 _EPILOG: Final = """exit codes:

@@ -1,0 +1,74 @@
+"""A fleet as every source of it gives it and every question takes it: plain facts, hosts by kind. Pure.
+
+Cost follows kinds, not hosts: hosts with equal capability MSRs share one Kind, which is decoded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """What is known of hosts whose capability MSRs are equal.
+
+    fingerprint: that of vmx_host_info; None for hosts without VMX, and where no CPU could be read without a failure.
+    features: as vmx_feature, True where every CPU whose value is known has it, False where one has it not. One that
+    is known on no CPU is not in it.
+    values: by MSR index, the most common value, of the capability MSRs (not IA32_FEATURE_CONTROL).
+    unknown: by MSR index, the mask of its set bits that no row explains.
+    differing: features that some CPUs have and others have not.
+    """
+
+    fingerprint: str | None
+    features: Mapping[str, bool]
+    values: Mapping[int, int] = field(default_factory=dict)
+    unknown: Mapping[int, int] = field(default_factory=dict)
+    differing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FleetHost:
+    """One host of a fleet.
+
+    name: its instance label, or the directory of its recording. labels: those of its target that hosts can be grouped
+    by; of a recording, none.
+    status: as vmx_status; None where nothing is known, and then reason says why in one sentence.
+    vendor to kernel: None where not known. inconsistent: how many CPUs differ from the most common values.
+    failed: how many CPUs have MSRs that could not be read.
+    kind: its features and values; None where nothing is known.
+    """
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    status: str | None = None
+    reason: str | None = None
+    vendor: str | None = None
+    model_name: str | None = None
+    signature: str | None = None
+    microcode: str | None = None
+    kernel: str | None = None
+    hypervisor: bool = False
+    inconsistent: int = 0
+    failed: int = 0
+    kind: Kind | None = None
+
+    def has(self, feature: str) -> bool | None:
+        """Whether every CPU has a feature; None where that is not known, on some CPU that failed for instance."""
+        value = self.kind.features.get(feature) if self.kind else None
+        return None if value and self.failed else value
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Hosts, sorted by name; source: what they were read from, for people; taken_at: Unix time in seconds."""
+
+    hosts: tuple[FleetHost, ...]
+    source: str
+    taken_at: float
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of its hosts, in the order of their first host."""
+        return tuple(dict.fromkeys(host.kind for host in self.hosts if host.kind))
