@@ -60,7 +60,7 @@ class Page:
 def page(kind: Kind) -> Page:
     """Return what a vmxd on a host of this kind serves; rendered once."""
     begin = time.perf_counter()
-    inventory = take_inventory(_set_up(kind, read_host(str(HOSTS / kind.recording))), builtin_profiles())
+    inventory = take_inventory(_set_up(kind, read_host(str(HOSTS / kind.recording), nested=True)), builtin_profiles())
     exposition = expose(Scan(inventory, time.perf_counter() - begin), Format.TEXT)
     values = Live(stale=kind.stale).values()
     return Page(exposition.render(values), exposition.render_gzip(values))
