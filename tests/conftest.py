@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
+
+from tests.web_yml import make_pki
 
 settings.register_profile("vmxd", deadline=None, derandomize=True)
 settings.load_profile("vmxd")
@@ -18,3 +23,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def update_golden(request: pytest.FixtureRequest) -> bool:
     """Whether golden files are to be rewritten."""
     return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a directory with certificates of all kinds, to be copied from."""
+    directory = tmp_path_factory.mktemp("pki")
+    make_pki(directory)
+    return directory
+
+
+@pytest.fixture
+def home(pki: Path, tmp_path: Path) -> Path:
+    """Make a directory for a web.yml, with server.crt, server.key and ca.crt in it."""
+    for name in ("server.crt", "server.key", "ca.crt"):
+        shutil.copy(pki / name, tmp_path)
+    return tmp_path

@@ -22,9 +22,8 @@ from typing import Final
 import pytest
 
 from tests.certificates import make_authority, make_pair
-from tests.server import Server
+from tests.server import Server, port_of, serving_one
 from tests.support import LAKEFIELD
-from tests.test_notify import port_of, serving_one
 from vmxd.export.server import CONNECTIONS_MAX
 
 SECONDS: Final = 5.0

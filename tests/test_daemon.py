@@ -14,9 +14,8 @@ from typing import Final
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.server import Server
+from tests.server import SECONDS, Manager, Server, get, managing, port_of, serving_one, until
 from tests.support import HOSTS, LAKEFIELD, vmxd
-from tests.test_notify import SECONDS, Manager, get, managing, port_of, serving_one, until
 from vmxd.export.metrics import HostCollector, to_text
 from vmxd.host.files import Files
 from vmxd.host.recording import write_recording

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
@@ -11,80 +10,18 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.server import Server, serving
+from tests.server import SECONDS, Manager, get, managing, port_of, serving_one
 from tests.support import LAKEFIELD, REPOSITORY, program, vmxd
 from tests.test_prometheus import free_port
 from vmxd.export.notify import notify, reloading, watchdog_seconds
 
-SECONDS: Final = 15.0
-"""How long anything may take."""
 DURATION: Final = re.compile(r"^vmxd_scan_duration_seconds (\S+)$", re.MULTILINE)
-
-
-def until(is_so: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def port_of(server: Server) -> int:
-    """Return the port of the one listening socket, with TLS or without, as soon as there is one."""
-    until(lambda: server.process.poll() is not None or re.search(r"listening on http", server.log))
-    match = re.search(r"listening on https?://\S+:(\d+)/", server.log)
-    assert match, server.log
-    return int(match[1])
-
-
-def get(port: int) -> str:
-    """Return the metrics, asked for on a new connection. Raises HTTPError on any status but 200."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS) as reply:
-        assert 200 == reply.status
-        return str(reply.read().decode())
-
-
-@contextlib.contextmanager
-def serving_one(root: Path, *options: str) -> Iterator[Server]:
-    """Serve a root on one port that the kernel chooses."""
-    with serving(root, "--web.listen-address=127.0.0.1:0", *options, addresses=()) as server:
-        yield server
-
-
-@dataclass(frozen=True, slots=True)
-class Manager:
-    """What systemd is to vmxd: the socket that it is told things on."""
-
-    heard: socket.socket
-
-    def next(self) -> list[str]:
-        """Return the next message."""
-        return self.heard.recv(4096).decode().split("\n")
-
-    def wait_for(self, assignment: str) -> list[str]:
-        """Return the first message with an assignment; those of before are passed over."""
-        deadline = time.monotonic() + SECONDS
-        while assignment not in (message := self.next()):
-            assert time.monotonic() < deadline, message
-        return message
-
-
-@contextlib.contextmanager
-def managing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
-    """Listen on the NOTIFY_SOCKET of what is started within the block."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
-        heard.bind(str(tmp_path / "notify"))
-        heard.settimeout(SECONDS)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        yield Manager(heard)
 
 
 @pytest.fixture

@@ -12,11 +12,10 @@ from typing import Final
 import pytest
 
 from tests.certificates import Pair, make_authority, make_pair
-from tests.server import Server
+from tests.server import Server, port_of, serving_one
 from tests.support import LAKEFIELD, program, vmxd
-from tests.test_notify import port_of, serving_one
 from tests.test_prometheus import labels, running_prometheus, until
-from tests.test_web_config import ALICE, BASE, MUTUAL
+from tests.web_yml import ALICE, BASE, MUTUAL
 
 TLS13: Final = BASE + "  min_version: TLS13\n"
 USERS: Final = f"basic_auth_users:\n  alice: {ALICE}\n"
