@@ -30,6 +30,7 @@ ROUNDS: Final = 5
 SERIES_MAX: Final = 340
 SCRAPE: Final = "30s"
 CHURN_SECONDS: Final = 10
+IMPORT_LINES: Final = 20_000
 CHANGED_SHARE: Final = 50
 """One host in so many has changed since yesterday."""
 _DEADLINE: Final = 1_800.0
@@ -39,18 +40,13 @@ _DEADLINE: Final = 1_800.0
 class Timing:
     """Best of the rounds: wall-clock seconds, the engine's CPU seconds, and the number of series in the answer.
 
-    cost is the smaller of the two. On a busy machine, wall-clock time is mostly what others did; on an idle one, CPU
-    time has the engine's other work in it.
+    The goals are about the wall-clock time. The CPU time has the engine's other work in it; where it is much smaller,
+    the machine was not idle.
     """
 
     seconds: float
     cpu: float
     series: int
-
-    @property
-    def cost(self) -> float:
-        """What the goals are about, in seconds."""
-        return min(self.seconds, self.cpu)
 
 
 def main() -> int:
@@ -102,10 +98,12 @@ def _simulator(count: int) -> Iterator[int]:
 
 
 def _import(port: int, text: str) -> None:
-    body = "".join(line + "000\n" for line in text.splitlines() if not line.startswith("#"))  # milliseconds
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    connection.request("POST", "/api/v1/import/prometheus", body.encode())
-    assert connection.getresponse().status == 204
+    samples = [f"{line}000\n" for line in text.splitlines() if not line.startswith("#")]  # milliseconds
+    for start in range(0, len(samples), IMPORT_LINES):
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        body = "".join(samples[start : start + IMPORT_LINES]).encode()
+        connection.request("POST", "/api/v1/import/prometheus", body)
+        assert connection.getresponse().status == 204
 
 
 def _wait_for_rules(engine: Engine) -> None:
@@ -149,7 +147,7 @@ def _measure(engine: Engine, count: int) -> list[Goal]:
     panels = _print_queries(engine, "panel", queries.panels())
     _print_queries(engine, "typed", queries.TYPED)
     _print_queries(engine, "what the rules avoid", queries.MATRIX)
-    slowest = max(timing.cost for timing in (*alerts.values(), *panels.values()))
+    slowest = max(timing.seconds for timing in (*alerts.values(), *panels.values()))
     return [
         Goal(f"{title}: slowest alert or panel", slowest, 0.3 if count <= 1_000 else 1.0, " s"),
         Goal(f"{title}: rule group's share of its interval", max(rules.values()), 0.5),
@@ -174,7 +172,7 @@ def _print_queries(engine: Engine, title: str, expressions: Mapping[str, str]) -
     timings = {name: _time(engine, expression) for name, expression in expressions.items()}
     rows = [
         (name, f"{each.series:,}", number(each.seconds * 1000), number(each.cpu * 1000))
-        for name, each in sorted(timings.items(), key=lambda item: -item[1].cost)
+        for name, each in sorted(timings.items(), key=lambda item: -item[1].seconds)
     ]
     if rows:
         print_table((title, "series", "ms", "CPU, ms"), rows)
