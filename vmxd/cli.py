@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,15 @@ EXIT_TERMINATED: Final = 128 + signal.SIGTERM
 COMMANDS: Final = (serve, record, show, explain, metrics, check, features, fleet)
 """In the order of --help."""
 
-_EPILOG: Final = """exit codes:
+_EPILOG: Final = """
+examples:
+  vmxd show                      this machine, as root
+  vmxd record /tmp/host          write what was read, to look at it elsewhere
+  vmxd show --root /tmp/host     the same from that recording
+  vmxd check --require ept,vpid  exit 0 if every CPU has both, 1 if not
+  vmxd serve                     serve the metrics on port 10480
+
+exit codes:
   0  fine
   1  the answer is no
   2  could not tell: usage, no access, a damaged recording
@@ -46,7 +53,6 @@ def build_parser() -> Parser:
         prog="vmxd",
         description="Read, compare and serve the VMX capabilities of every logical CPU of a host.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"vmxd {vmxd.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

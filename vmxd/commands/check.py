@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vmxd.commands import EXIT_CANNOT_TELL, EXIT_FINE, EXIT_NO
 from vmxd.commands.output import say, write
@@ -15,11 +15,21 @@ if TYPE_CHECKING:
 
     from vmxd.profiles import Profile
 
-_EPILOG = """exit codes:
+_EPILOG: Final = """
+examples:
+  vmxd check
+      may VMX be used, and do all CPUs agree?
+  vmxd check --require ept,vmx-vpid,VMX_FEATURE_PML
+      has every CPU these, by whatever name?
+  vmxd check --cpu-model Skylake-Server-v4 --view nested
+      can a guest get what this CPU model of QEMU asks for?
+  vmxd check --root DIR --profile kvm-fast --json
+      the same of a recording and a profile, for a program
+
+exit codes:
   0  everything that was asked for holds
   1  something does not
   2  nothing is known not to hold, but something could not be told
-without --require, --profile, --cpu-model, --consistent and --usable, the last two are meant
 """
 
 
@@ -28,16 +38,16 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "check",
         parents=[host_options(), profile_options()],
-        help="ask whether a host has features, fits profiles and CPU models, is consistent and usable",
-        description="Print a status line, then one line for each reason against or unknown.",
+        help="ask whether a host has features, fits profiles or CPU models",
+        description="Print a status line, then one line for each reason against or unknown. "
+        "Where nothing is asked for, --consistent and --usable are meant.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--require",
         action="append",
         default=[],
-        metavar="NAMES",
+        metavar="FEATURES",
         help="features by any name, joined by commas: ept,vmx-vpid; may be given more than once",
     )
     parser.add_argument(

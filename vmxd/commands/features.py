@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from typing import Final
 
 from vmxd.commands import EXIT_FINE
 from vmxd.commands.output import write
 from vmxd.commands.parser import Commands
+
+_EPILOG: Final = """
+examples:
+  vmxd features                      all of them, in the order of the SDM
+  vmxd features ept VMX_FEATURE_PML  these two, by any of their names
+  vmxd features --json               for programs, with MSRs and fields
+"""
 
 
 def add(commands: Commands) -> None:
@@ -15,11 +23,12 @@ def add(commands: Commands) -> None:
         "features",
         help="list every feature that vmxd knows, with its names elsewhere",
         description="List features by vmxd's name, with their bit and their names in Linux, QEMU, libvirt and the SDM.",
+        epilog=_EPILOG,
     )
     parser.add_argument(
         "names",
         nargs="*",
-        metavar="NAME",
+        metavar="FEATURE",
         help="only these; any name of a feature will do: ept, VMX_FEATURE_EPT, vmx-ept, 0x48b[33]",
     )
     parser.add_argument(

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from typing import Final
 
 from vmxd.commands import EXIT_FINE
 from vmxd.commands.output import replace_file, say, write
 from vmxd.commands.parser import Commands, export_options, scan_to_export
+
+_EPILOG: Final = """
+examples:
+  vmxd metrics --root DIR | grep vmx_usable
+      one series of a recording
+  vmxd metrics -o /var/lib/prometheus/node-exporter/vmx.prom
+      for node_exporter --collector.textfile.directory
+  vmxd metrics --feature.include='ept.*|vpid'
+      these features only, and all else
+"""
 
 
 def add(commands: Commands) -> None:
@@ -14,8 +25,10 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "metrics",
         parents=export_options(),
-        help="print the metrics, or write them for node_exporter's textfile collector",
-        description="Print the metrics in the Prometheus text format.",
+        help="print the metrics, or write them for node_exporter",
+        description="Print the metrics in the Prometheus text format, or write them for node_exporter's "
+        "textfile collector.",
+        epilog=_EPILOG,
     )
     parser.add_argument(
         "-o",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from vmxd import cpulist
+from vmxd.commands.help import HelpFormatter
 from vmxd.commands.output import write
 from vmxd.errors import UsageError
 
@@ -20,14 +22,57 @@ class Parser(argparse.ArgumentParser):
     """An argparse parser whose errors are ours, whose output goes where ours does, and that guesses no flag."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 (handed through)
-        super().__init__(**options, allow_abbrev=False)
+        super().__init__(**{**options, "allow_abbrev": False, "formatter_class": HelpFormatter})
+        self._positionals.title = "arguments"
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Parse, and let nothing be left over: the parser of a command knows best what could have been meant."""
+        parsed, left = super().parse_known_args(*arguments, **options)
+        if left:
+            self._refuse_left_over(left[0])
+        return parsed, left
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
-        raise UsageError(message, f"see {self.prog} --help")
+        raise UsageError(
+            message.removeprefix("argument ").replace("the following arguments are required:", f"{self.prog} needs"),
+            self._see_help,
+        )
+
+    @property
+    def _see_help(self) -> str:
+        return f"see {self.prog} --help"
+
+    def _refuse_left_over(self, text: str) -> NoReturn:
+        flag = text.partition("=")[0]
+        if flag.startswith("-"):
+            hint = _did_you_mean(flag, self._option_string_actions, self._see_help)
+            raise UsageError(f"{self.prog} has no option {flag}", hint)
+        hint = self._see_help
+        if "--root" in self._option_string_actions and os.path.isdir(text):
+            hint = f"a recording is named by --root, as in --root {text}; {hint}"
+        raise UsageError(f"{self.prog} takes no argument {text!r}", hint)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:  # noqa: ANN401 (of any type)
+        if action.choices is None or value in action.choices:
+            return
+        choices = [str(choice) for choice in action.choices]
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            message = f"{self.prog} has no command {str(value)!r}"
+        else:
+            name = argparse._get_action_name(action)  # noqa: SLF001
+            message = f"{name} takes {', '.join(choices[:-1])} or {choices[-1]}, not {str(value)!r}"
+        raise UsageError(message, _did_you_mean(str(value), choices, self._see_help))
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         write(message.encode())
+
+
+def _did_you_mean(text: str, names: Iterable[str], see: str) -> str:
+    from vmxd.tables.find import closest
+
+    close = closest(text, names)
+    return f"did you mean {close[0]}? {see}" if close else see
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 (argparse has no public name for it)
@@ -35,7 +80,8 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 (argp
 
 def host_options() -> Parser:
     """Return the options that choose a host and its CPUs, as a parent for a command's parser."""
-    options = Parser(add_help=False)
+    parent = Parser(add_help=False)
+    options = parent.add_argument_group("host")
     options.add_argument("--root", default="/", metavar="DIR", help="the host: / or a recording (default: %(default)s)")
     options.add_argument("--cpus", type=_cpus, metavar="LIST", help="read these CPUs only, as in 0-3,8")
     options.add_argument("--skip-isolated", action="store_true", help="leave CPUs of the kernel's isolcpus alone")
@@ -45,7 +91,7 @@ def host_options() -> Parser:
         action="store_true",
         help="ask KVM, by /dev/kvm, what VMX it gives to guests; a recording says so where it was made with this",
     )
-    return options
+    return parent
 
 
 def _cpus(text: str) -> tuple[int, ...]:
@@ -64,7 +110,8 @@ def scan_chosen(arguments: argparse.Namespace, profiles: Iterable[Profile] = ())
 
 def profile_options() -> Parser:
     """Return the options that choose profiles, as a parent for a command's parser."""
-    options = Parser(add_help=False)
+    parent = Parser(add_help=False)
+    options = parent.add_argument_group("profiles")
     options.add_argument(
         "--profile-dir",
         dest="profile_dirs",
@@ -77,15 +124,16 @@ def profile_options() -> Parser:
         dest="profiles",
         action="append",
         default=[],
-        metavar="NAME",
+        metavar="PROFILE",
         help="a profile by name, or qemu-MODEL[-vN] for a CPU model of QEMU; may be given more than once",
     )
-    return options
+    return parent
 
 
 def feature_options() -> Parser:
     """Return the options that choose which features have series of their own, as a parent for a command's parser."""
-    options = Parser(add_help=False)
+    parent = Parser(add_help=False)
+    options = parent.add_argument_group("features")
     options.add_argument(
         "--feature.include",
         dest="feature_include",
@@ -98,7 +146,7 @@ def feature_options() -> Parser:
         metavar="REGEX",
         help="leave out, of those, the features whose whole name matches",
     )
-    return options
+    return parent
 
 
 def chosen_features(arguments: argparse.Namespace) -> frozenset[str]:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from typing import Final
 
 from vmxd.commands import EXIT_FINE
 from vmxd.commands.output import say
 from vmxd.commands.parser import Commands, host_options
+
+_EPILOG: Final = """
+examples:
+  vmxd record /tmp/host                of this machine, as root
+  vmxd record --collector.nested DIR   with what KVM offers to guests
+  vmxd show --root /tmp/host           look at it, here or on another machine
+"""
 
 
 def add(commands: Commands) -> None:
@@ -14,9 +22,10 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "record",
         parents=[host_options()],
-        help="write what was read as a directory that every command takes as --root",
+        help="write a recording, which every command takes as --root",
         description="Write a recording: proc/, sys/, msr.txt and, with --collector.nested, kvm.txt; without serial "
         "numbers, host name or addresses. An older recording in its place is replaced in one step.",
+        epilog=_EPILOG,
     )
     parser.add_argument("directory", metavar="DIR", help="directory to write")
     parser.set_defaults(run=run)

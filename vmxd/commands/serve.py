@@ -16,6 +16,18 @@ from vmxd.errors import UsageError
 if TYPE_CHECKING:
     from vmxd.export.attempt import Attempt
 
+_EPILOG: Final = """
+examples:
+  vmxd serve                        this machine, on port 10480, as root
+  vmxd serve --user nobody          the same, as nobody once the MSRs are read
+  vmxd serve --root /run/vmxd/host  what vmxd-record.service wrote
+  vmxd serve --web.listen-address=127.0.0.1:10480 --web.config.file=web.yml
+                                    on one address only, with TLS or passwords
+
+signals:
+  SIGHUP   scan again
+  SIGTERM  end
+"""
 _TELEMETRY_PATH: Final = re.compile(r"/[A-Za-z0-9\-._~/]*")
 
 
@@ -25,29 +37,32 @@ def add(commands: Commands) -> None:
         "serve",
         parents=export_options(),
         help="serve the metrics over HTTP",
-        description="Scan the host once and serve its metrics.",
+        description="Scan the host, and serve its metrics, and a page for people at /. It is scanned again when its "
+        "recording is replaced, when it changes, and on SIGHUP.",
+        epilog=_EPILOG,
     )
-    parser.add_argument(
+    web = parser.add_argument_group("web")
+    web.add_argument(
         "--web.listen-address",
         dest="listen_addresses",
         action="append",
         metavar="ADDRESS",
         help="[HOST]:PORT or unix:PATH to listen on; may be given more than once (default: :10480)",
     )
-    parser.add_argument(
+    web.add_argument(
         "--web.telemetry-path",
         dest="telemetry_path",
         default="/metrics",
         metavar="PATH",
         help="path of the metrics (default: %(default)s)",
     )
-    parser.add_argument(
+    web.add_argument(
         "--web.config.file",
         dest="web_config",
         metavar="FILE",
         help="TLS, client certificates and passwords, in the form of Prometheus' exporter-toolkit",
     )
-    parser.add_argument(
+    web.add_argument(
         "--web.systemd-socket",
         dest="systemd_socket",
         action="store_true",
@@ -59,17 +74,22 @@ def add(commands: Commands) -> None:
         help="touch FILE when a recording is out of date, for a unit that records anew",
     )
     parser.add_argument(
-        "--user", metavar="NAME", help="become this user once the host is scanned and the sockets listen"
+        "--user", metavar="USER", help="become this user once the host is scanned and the sockets listen"
     )
-    parser.add_argument(
+    logging = parser.add_argument_group("logging")
+    logging.add_argument(
         "--log.level",
         dest="log_level",
         choices=("debug", "info", "warn", "error"),
         default="info",
         help="log this and what is worse (default: %(default)s)",
     )
-    parser.add_argument(
-        "--log.format", dest="log_format", choices=("logfmt", "json"), default="logfmt", help="(default: %(default)s)"
+    logging.add_argument(
+        "--log.format",
+        dest="log_format",
+        choices=("logfmt", "json"),
+        default="logfmt",
+        help="form of each line (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 
