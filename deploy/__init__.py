@@ -1,1 +1,1 @@
-"""What runs vmxd in a fleet. Only the Grafana dashboards are made by a program."""
+"""What runs vmxd in a fleet. Grafana dashboards, completion scripts and the man page are made by programs."""
