@@ -172,7 +172,7 @@ def test_cpu_models_are_listed(capfd: pytest.CaptureFixture[str]) -> None:
         (("--profile", "kvm-fats"), "no profile is called 'kvm-fats'"),
         (("--cpu-model", "SapphireRapid"), "'SapphireRapid'\nhint: close are: SapphireRapids"),
         (("--cpu-model", "SapphireRapids-v99"), "the last that QEMU 11.1.3 has is SapphireRapids-v8"),
-        (("--view", "guest"), "argument --view: invalid choice: 'guest'"),
+        (("--view", "guest"), "--view takes hardware or nested, not 'guest'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked(capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str) -> None:

@@ -104,27 +104,6 @@ def test_version_is_that_of_the_package() -> None:
     assert (0, f"vmxd {package.__version__}\n", "") == (done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        ([], "COMMAND"),
-        (["frobnicate"], "'frobnicate'"),
-        (["show", "--frobnicate"], "--frobnicate"),
-        (["record", "a", "lakefield"], "'lakefield'"),
-        (["show", "--root"], "--root"),
-        (["record"], "DIR"),
-        (["features", "--root", "/"], "--root"),
-    ],
-)
-def test_wrong_usage_is_named(arguments: list[str], named: str) -> None:
-    """A command or flag that vmxd does not have, or lacks, is named in one sentence; the hint leads to the help."""
-    sentence, hint = refused(vmxd(*arguments))
-
-    assert named in sentence
-    assert hint.startswith("see vmxd ")
-    assert hint.endswith(" --help")
-
-
 @pytest.mark.parametrize("cpus", ["x", "3-1", "0-", "0-99999999", "1,,2", "-1"])
 def test_a_bad_list_of_cpus_is_refused(cpus: str) -> None:
     """A --cpus that is no list of CPUs is one sentence that names the flag and one hint."""
@@ -626,7 +605,10 @@ def test_an_address_of_another_machine_is_refused(host: str) -> None:
 
 def test_sockets_of_systemd_must_have_been_handed_over() -> None:
     """--web.systemd-socket, where systemd has started nothing, is refused and not taken for the default address."""
-    expected = ("systemd has handed over no socket", "--web.systemd-socket is for vmxd.socket")
+    expected = (
+        "systemd has handed over no socket",
+        "systemctl start vmxd.socket does; without it, leave --web.systemd-socket out",
+    )
 
     assert expected == refused(vmxd("serve", "--root", LAKEFIELD, "--web.systemd-socket"))
 
@@ -634,10 +616,12 @@ def test_sockets_of_systemd_must_have_been_handed_over() -> None:
 def test_a_port_in_use_is_refused() -> None:
     """A port that another program listens on is named."""
     with socket.create_server(("127.0.0.1", 0)) as other:
-        address = f"127.0.0.1:{other.getsockname()[1]}"
+        port = other.getsockname()[1]
+        address = f"127.0.0.1:{port}"
         done = vmxd("serve", "--root", LAKEFIELD, f"--web.listen-address={address}")
 
-    expected = (f"cannot listen on {address}: Address already in use", "choose another with --web.listen-address")
+    hint = f"look who has it, ss -ltnp 'sport = :{port}', or choose another with --web.listen-address"
+    expected = (f"cannot listen on {address}: Address already in use", hint)
 
     assert expected == refused(done)
 

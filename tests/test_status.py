@@ -13,6 +13,7 @@ from vmxd.compare import Group
 from vmxd.decode import Status
 from vmxd.facts import Failed, Reading
 from vmxd.status import judge
+from vmxd.tables.errnos import ERRNOS
 
 EPERM, EIO, ENOENT = Failed("EPERM"), Failed("EIO"), Failed("ENOENT")
 
@@ -144,7 +145,7 @@ def test_perhaps_vmx() -> None:
     assert (Status.UNREADABLE, Status.UNREADABLE) == (with_flag.status, denied.status)
     assert "the CPU has VMX" in with_flag.reason
     assert "the CPU may have VMX" in denied.reason
-    assert "run with CAP_SYS_RAWIO in the initial user namespace" == denied.hint
+    assert ERRNOS["EPERM"].hint == denied.hint
     assert (Status.NO_VMX, None) == (absent.status, absent.hint)
 
 

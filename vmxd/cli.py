@@ -9,6 +9,7 @@ from typing import Final
 
 import vmxd
 from vmxd.commands import EXIT_CANNOT_TELL, check, explain, features, fleet, metrics, record, serve, show
+from vmxd.commands.output import complain
 from vmxd.commands.parser import Parser
 from vmxd.errors import VmxdError
 
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = parsed.run(parsed)
         return code
     except VmxdError as error:
-        print(f"vmxd: {error}\nhint: {error.hint}", file=sys.stderr)
+        complain(f"vmxd: {error}\nhint: {error.hint}")
         return EXIT_CANNOT_TELL
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

@@ -137,7 +137,7 @@ def take_inventory(host: Host, profiles: Iterable[Profile] = ()) -> Inventory:
     """Decode, compare and check what was read from a host, and hold it against profiles."""
     groups = tuple(Group(cpus, flag, readings, decode(flag, readings)) for cpus, flag, readings in group_readings(host))
     msrs = compare_msrs(groups)
-    verdict = judge(groups)
+    verdict = judge(groups, in_guest=any(cpu.hypervisor for cpu in host.cpus.values()))
     features = {name: _feature(name, groups) for name in FEATURES}
     kvm_unused, kvm_doubted = judge_parameters(
         host.kvm_parameters,

@@ -33,8 +33,8 @@ class Verdict:
         return None if self.status in _UNDECIDED else self.status is Status.USABLE
 
 
-def judge(groups: Sequence[Group]) -> Verdict:
-    """Return the verdict on a host's groups."""
+def judge(groups: Sequence[Group], *, in_guest: bool = False) -> Verdict:
+    """Return the verdict on a host's groups; in_guest: the host is itself a guest of a hypervisor."""
     if not groups:
         return Verdict(Status.UNKNOWN, "no CPU was read", "see --cpus and --skip-isolated")
     seen = {group.decoded.status for group in groups}
@@ -44,6 +44,8 @@ def judge(groups: Sequence[Group]) -> Verdict:
     everywhere = len(concerned) == len(groups)
     where = "" if everywhere else f" on {cpulist.describe(cpus_of(concerned))}"
     reason, hint = _SENTENCES[status] if status in _SENTENCES else _SENTENCES_BY_CAUSE[status](concerned)
+    if in_guest and status is Status.NO_VMX and hint is None:
+        hint = "this is a guest: its hypervisor would have to offer it nested VMX"
     return Verdict(status, reason.format(where=where), hint)
 
 

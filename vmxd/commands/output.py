@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from vmxd.errors import RootError, VmxdError
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_MAKE_ROOM: Final = "make room there, and try again"
 
 
 def write(data: bytes) -> None:
@@ -18,15 +24,21 @@ def write(data: bytes) -> None:
     except BrokenPipeError:
         pass
     except OSError as error:
-        raise VmxdError(
-            f"cannot write to standard output: {error.strerror}", "look at where the output goes"
-        ) from error
+        hint = _MAKE_ROOM if error.errno in _FULL else "look at where the output goes"
+        raise VmxdError(f"cannot write to standard output: {error.strerror}", hint) from error
 
 
 def say(notes: Sequence[str]) -> None:
     """Write notes on what was read to standard error."""
     for note in notes:
-        print(f"vmxd: note: {note}", file=sys.stderr)
+        complain(f"vmxd: note: {note}")
+
+
+def complain(text: str) -> None:
+    """Write a line to standard error, if it can be: that it cannot must not change the exit code."""
+    if sys.stderr is not None:  # None where it is closed
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 def replace_file(path: str, data: bytes) -> None:
@@ -54,4 +66,5 @@ def replace_file(path: str, data: bytes) -> None:
                 os.unlink(scratch.name)
                 raise
     except OSError as error:
-        raise RootError(f"cannot write {path}: {error.strerror}", "choose a file that you may write to") from error
+        hint = _MAKE_ROOM if error.errno in _FULL else "choose a file that you may write to"
+        raise RootError(f"cannot write {path}: {error.strerror}", hint) from error

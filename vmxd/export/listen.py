@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import socket
@@ -12,6 +13,8 @@ from typing import Final
 from vmxd.errors import UsageError, VmxdError
 
 BACKLOG: Final = 1024
+PRIVILEGED_PORTS: Final = 1024
+"""Ports below take CAP_NET_BIND_SERVICE."""
 _LISTEN_FDS_START: Final = 3
 _UNIX: Final = "unix:"
 
@@ -45,8 +48,24 @@ def open_sockets(address: str) -> list[socket.socket]:
             for family, *_, sockaddr in found
         ]
     except (OSError, UnicodeError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise VmxdError(f"cannot listen on {address}: {reason}", "choose another with --web.listen-address") from error
+        raise _cannot_listen(address, error, port) from error
+
+
+def _cannot_listen(address: str, error: Exception, port: int | None = None) -> VmxdError:
+    """Return the error to raise; port: None of a unix socket."""
+    another = "choose another with --web.listen-address"
+    if not isinstance(error, OSError) or isinstance(error, socket.gaierror):
+        return VmxdError(f"cannot listen on {address}: {getattr(error, 'strerror', None) or error}", another)
+    hints = {
+        (errno.EADDRINUSE, True): f"look who has it, ss -ltnp 'sport = :{port}', or {another}",
+        (errno.EADDRINUSE, False): f"look at what is there and remove it, or {another}",
+        (errno.ENOENT, False): f"make its directory, or {another}",
+    }
+    hint = hints.get((error.errno or 0, port is not None), another)
+    if error.errno == errno.EACCES and port is not None and port < PRIVILEGED_PORTS:
+        hint = f"{another}, from {PRIVILEGED_PORTS} on, or have systemd listen: vmxd.socket and --web.systemd-socket"
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return VmxdError(f"cannot listen on {address}: {reason}", hint)
 
 
 class _UnixListener(socket.socket):
@@ -64,10 +83,7 @@ class _UnixListener(socket.socket):
             self.listen(BACKLOG)
         except (OSError, ValueError) as error:
             super().close()
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise VmxdError(
-                f"cannot listen on {_UNIX}{path}: {reason}", "choose another with --web.listen-address"
-            ) from error
+            raise _cannot_listen(f"{_UNIX}{path}", error) from error
 
     def close(self) -> None:
         """Close it, and take it out of the file system where this user may."""
@@ -96,7 +112,10 @@ def systemd_sockets() -> list[socket.socket]:
     """Return the sockets of socket activation, sd_listen_fds(3). Raises UsageError where there is none."""
     count = os.environ.get("LISTEN_FDS", "0") if os.environ.get("LISTEN_PID") == str(os.getpid()) else "0"
     if not count.isascii() or not count.isdecimal() or count == "0":
-        raise UsageError("systemd has handed over no socket", "--web.systemd-socket is for vmxd.socket")
+        raise UsageError(
+            "systemd has handed over no socket",
+            "systemctl start vmxd.socket does; without it, leave --web.systemd-socket out",
+        )
     found = [socket.socket(fileno=_LISTEN_FDS_START + number) for number in range(int(count))]
     return [listener if listener.family == socket.AF_UNIX else _without_delay(listener) for listener in found]
 

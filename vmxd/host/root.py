@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection
+from typing import Final
 
 from vmxd import cpulist
 from vmxd.errors import RootError, UsageError, VmxdError
@@ -15,6 +16,8 @@ from vmxd.host.kvm import read_kvm_msrs
 from vmxd.host.msr import MsrDevices, read_msrs
 from vmxd.host.parameters import read_parameters
 
+SERVICE_RECORDING: Final = "/run/vmxd/host"
+"""What vmxd-record.service writes and vmxd.service serves."""
 _ATTEMPTS = 10
 _GONE = frozenset((Failed("ENOENT"), Failed("ENXIO")))
 
@@ -64,7 +67,7 @@ def _read_host(
 ) -> Host:
     files = Files(root)
     if not os.path.isdir(root):
-        raise RootError(f"{root!r} is not a directory", "--root takes / or a directory that vmxd record wrote")
+        raise _no_root(root)
     online = cpus.read_online(files)
     isolated = files.read_cpulist(cpus.ISOLATED) or ()
     chosen = frozenset(online if only is None else only).difference(isolated if skip_isolated else ())
@@ -112,6 +115,19 @@ def _read_host(
         kvm_msrs=kvm_msrs,
         notes=notes,
     )
+
+
+def _no_root(root: str) -> RootError:
+    try:
+        os.stat(root)
+    except PermissionError as error:
+        return RootError(
+            f"cannot read {root}: {error.strerror}", "run as a user who may enter the directories above it"
+        )
+    except OSError:
+        if os.path.normpath(root) == SERVICE_RECORDING:
+            return RootError(f"there is no recording {root} yet", "systemctl start vmxd-record.service makes it")
+    return RootError(f"{root!r} is not a directory", "--root takes / or a directory that vmxd record wrote")
 
 
 def _notes_on_selection(online: tuple[int, ...], only: Collection[int] | None) -> tuple[str, ...]:

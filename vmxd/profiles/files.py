@@ -46,7 +46,10 @@ def _paths(directory: str) -> list[str]:
     try:
         names = os.listdir(directory)
     except OSError as error:
-        raise VmxdError(f"cannot list {directory}: {error.strerror}", "see --profile-dir") from error
+        raise VmxdError(
+            f"cannot list {directory}: {error.strerror}",
+            "name a directory of *.toml files with --profile-dir, or leave it out",
+        ) from error
     return [os.path.join(directory, name) for name in sorted(names) if name.endswith(".toml") and name[0] != "."]
 
 

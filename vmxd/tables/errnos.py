@@ -18,14 +18,20 @@ class Errno:
 ERRNOS: Final[dict[str, Errno]] = {
     row.name: row
     for row in (
-        Errno("ENOENT", "there is no /dev/cpu/*/msr", "load the msr module: modprobe msr"),
         Errno(
-            "EACCES", "/dev/cpu/*/msr may not be opened by this user", "run as root, or serve what vmxd record wrote"
+            "ENOENT",
+            "there is no /dev/cpu/*/msr",
+            "load the msr module: modprobe msr (where this is a container, on its host)",
+        ),
+        Errno(
+            "EACCES",
+            "/dev/cpu/*/msr may not be opened by this user",
+            "run as root, or read what vmxd-record.service wrote: --root /run/vmxd/host",
         ),
         Errno(
             "EPERM",
             "CAP_SYS_RAWIO is missing, or a device cgroup forbids it",
-            "run with CAP_SYS_RAWIO in the initial user namespace",
+            "run with CAP_SYS_RAWIO in the initial user namespace; a unit takes DeviceAllow=char-cpu/msr r as well",
         ),
         Errno("ENXIO", "the CPU is offline, or its msr device is gone", "look at /sys/devices/system/cpu/online"),
         Errno(
