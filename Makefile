@@ -4,6 +4,7 @@
 # make bench-fleet  measure rules and queries on simulated fleets of up to 5,000 hosts (apt-get install prometheus
 #             victoria-metrics); an hour, 8 GiB, on an idle machine
 # make golden rewrite tests/hosts/*/metrics.prom and look at the difference
+# make generated  rewrite the completion scripts and the man page in deploy/share and look at the difference
 # make test-machine  boot Linux on emulated CPUs and test vmxd there, in 20 minutes on 2 idle cores; MODEL=haswell: that guest only
 # make verification  copy what the last whole run of test-machine has shown to docs/verification.md
 
@@ -14,7 +15,7 @@ EXAMPLE = tests/hosts/lakefield-i5-l16g7
 READY   = $(VENV)/.ready
 TESTED  = $(VENV)/.ready-for-tests
 
-.PHONY: run test test-machine verification bench bench-fleet golden clean
+.PHONY: run test test-machine verification bench bench-fleet golden generated clean
 
 $(READY): pyproject.toml vmxd/__init__.py
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
@@ -58,6 +59,10 @@ bench-fleet: $(TESTED)
 golden: $(TESTED)
 	$(VENV)/bin/pytest tests/test_hosts.py --update-golden
 	git diff --stat -- tests/hosts
+
+generated: $(TESTED)
+	$(VENV)/bin/python -m deploy.shell.generate
+	git diff --stat -- deploy/share
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .machine
