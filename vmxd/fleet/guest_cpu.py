@@ -1,0 +1,141 @@
+"""A baseline as a guest's CPU: QEMU's -cpu, libvirt's <cpu>, and the CPU models whose VMX features it has. Pure.
+
+A guest gets what KVM gives it, by a property vmx-* of QEMU each. What a model wants and the baseline lacks is turned
+off; what the baseline has beyond the model is turned on where KVM can give it, and where it needs no CPUID flag that
+the model may lack. QEMU makes the rest of a guest's VMX MSRs (numbers, EPT memory types) from what KVM says, which
+are constants of KVM (kvm_msr_entry_add_vmx in target/i386/kvm/kvm.c, nested_vmx_setup_misc_data in nested.c).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from vmxd.profiles import QEMU_PREFIX, cpu_model_profile
+from vmxd.tables import FEATURES
+from vmxd.tables.cpu_models import CPU_MODELS, CpuModel, features_of, find_cpu_model
+from vmxd.tables.nested import NEEDS_CPUID, OFFERED
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """A property vmx-* of QEMU: the features that it sets, several where QEMU has one name for several bits.
+
+    libvirt: libvirt's name of it, None where it has none.
+    """
+
+    name: str
+    features: tuple[str, ...]
+    libvirt: str | None
+
+
+def _properties() -> Iterator[Property]:
+    found: dict[str, list[str]] = {}
+    for name, feature in FEATURES.items():
+        if feature.row.qemu:
+            found.setdefault(feature.row.qemu, []).append(name)
+    for qemu, names in found.items():
+        yield Property(qemu, tuple(names), FEATURES[names[0]].row.libvirt)
+
+
+PROPERTIES: Final = tuple(_properties())
+"""Every property, in the order of the SDM. What only libvirt has names for, QEMU can neither turn on nor off."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestCpu:
+    """A CPU model, and how a baseline differs from it.
+
+    model: its name as QEMU knows it. require: properties that the baseline has and the model does not.
+    disable: those of the model that the baseline does not have.
+    left_out: features of the baseline beyond the model that need a CPUID flag, which the model may lack.
+    """
+
+    model: str
+    require: tuple[Property, ...]
+    disable: tuple[Property, ...]
+    left_out: tuple[str, ...]
+
+
+def satisfied_models(features: Collection[str]) -> dict[str, int]:
+    """Return the CPU models, with version, whose VMX features are all there, and how many each has."""
+    have = frozenset(features)
+    names = (f"{model.name}-v{version}" for model in CPU_MODELS for version in range(1, model.versions + 1))
+    return {name: len(wanted) for name in names if have.issuperset(wanted := _features(name))}
+
+
+@functools.cache
+def _features(name: str) -> frozenset[str]:
+    return frozenset(features_of(*_parse(name)))
+
+
+def _parse(name: str) -> tuple[CpuModel, int]:
+    found = find_cpu_model(name)
+    assert found is not None
+    return found
+
+
+def model_names(names: Iterable[str]) -> list[str]:
+    """Return names of models with versions, in QEMU's order, shorter: Nehalem; Skylake-Server-v1 to -v3."""
+    versions: dict[str, list[int]] = {}
+    for name in names:
+        model, version = _parse(name)
+        versions.setdefault(model.name, []).append(version)
+    return [name + _range(found, _parse(name)[0].versions) for name, found in versions.items()]
+
+
+def _range(versions: list[int], last: int) -> str:
+    if len(versions) == last:
+        return ""
+    return f"-v{versions[0]}" if len(versions) == 1 else f"-v{versions[0]} to -v{versions[-1]}"
+
+
+def guest_cpu(features: Collection[str], model: str) -> GuestCpu:
+    """Return what to ask of a CPU model for it to have a baseline's features. Raises UsageError: no such model."""
+    name = cpu_model_profile(model).name.removeprefix(QEMU_PREFIX)
+    have, wanted = frozenset(features), _features(name)
+    beyond = [each for each in PROPERTIES if have.issuperset(each.features) and not wanted.issuperset(each.features)]
+    offered = [each for each in beyond if OFFERED.issuperset(each.features)]
+    return GuestCpu(
+        model=name,
+        require=tuple(each for each in offered if NEEDS_CPUID.isdisjoint(each.features)),
+        disable=tuple(
+            each for each in PROPERTIES if wanted.intersection(each.features) and not have.issuperset(each.features)
+        ),
+        left_out=tuple(name for each in offered for name in each.features if name in NEEDS_CPUID),
+    )
+
+
+def to_qemu(cpu: GuestCpu) -> str:
+    """Return the arguments of qemu-system-x86_64, one line."""
+    options = ["vmx=on"]
+    options += [f"{each.name}=on" for each in cpu.require]
+    options += [f"{each.name}=off" for each in cpu.disable]
+    return f"-cpu {','.join((cpu.model, *options))}\n"
+
+
+def to_libvirt(cpu: GuestCpu) -> str:
+    """Return the element <cpu> of a domain (formatdomain.html#cpu-model-and-topology)."""
+    policies = [("require", "vmx")]
+    policies += [("require", each.libvirt) for each in cpu.require if each.libvirt]
+    policies += [("disable", each.libvirt) for each in cpu.disable if each.libvirt]
+    lines = [f"  <feature policy='{policy}' name='{name}'/>\n" for policy, name in policies]
+    model = f"  <model fallback='forbid'>{libvirt_model(cpu.model)}</model>\n"
+    return f"<cpu mode='custom' match='exact'>\n{model}{''.join(lines)}</cpu>\n"
+
+
+def nameless(cpu: GuestCpu) -> tuple[Property, ...]:
+    """Return what should be turned off, but libvirt has no name for."""
+    return tuple(each for each in cpu.disable if each.libvirt is None)
+
+
+def libvirt_model(name: str) -> str:
+    """Return libvirt's name of a model: without a version where that is the first, an alias where there is one.
+
+    The others libvirt 11.3 knows by the names that QEMU has for them.
+    """
+    model, version = _parse(name)
+    aliases = (alias for alias, number in model.aliases.items() if number == version)
+    return model.name if version == 1 else next(aliases, f"{model.name}-v{version}")
