@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmxd.commands.fleet import summary
+from vmxd.commands.fleet import baseline, pools, summary
 from vmxd.commands.parser import Commands
 
-QUESTIONS: Final = (summary,)
+QUESTIONS: Final = (summary, baseline, pools)
 """In the order of --help."""
 
 

@@ -1,0 +1,1 @@
+"""vmxd fleet: many hosts at once, from recordings and from a real Prometheus."""
