@@ -1,0 +1,1 @@
+"""The documentation: Markdown here, the site in site/."""

@@ -1,0 +1,1 @@
+"""The site: Sphinx' settings, and the generator of the pages in docs/reference."""

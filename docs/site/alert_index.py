@@ -1,0 +1,36 @@
+"""docs/runbooks/README.md: every alert of deploy/prometheus with its severity, its waiting time and its runbook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+_HEAD: Final = """# Alerts and runbooks
+
+Generated from `deploy/prometheus/alerts.rules.yml`: do not edit. One page for each alert: what it means, whom it hurts,
+how to look, what to do. How to load the rules, name your pools and set the address of these pages is in
+[deploy/prometheus](../../deploy/prometheus/README.md); [the first hour](../first-hour.md) shows one alert from nothing.
+
+Severity: `critical`, the host runs no guests; `warning`, somebody should look; `info`, good to know.
+
+| alert | severity | after | says |
+|---|---|---|---|
+"""
+
+
+def page(rules: Path) -> str:
+    """Return the page of a file of alert rules."""
+    return _HEAD + "".join(f"| {' | '.join(row)} |\n" for row in _rows(yaml.safe_load(rules.read_text())))
+
+
+def _rows(rules: Any) -> Iterator[tuple[str, str, str, str]]:  # noqa: ANN401 (YAML)
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            summary = (
+                rule["annotations"]["summary"].replace("{{ $labels.", "*").replace("{{ $", "*").replace(" }}", "*")
+            )
+            name = rule["alert"]
+            yield f"[{name}]({name}.md)", rule["labels"]["severity"], rule["for"], summary

@@ -1,0 +1,87 @@
+"""Sphinx' settings (make docs).
+
+The source directory is the repository, so that the Markdown files that a forge shows are the pages of the site, each
+link and anchor between them is checked, and none is copied.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from docutils import nodes
+from pygments.lexers.special import TextLexer
+
+import vmxd
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+project = "vmxd"
+author = "the vmxd authors"
+copyright = author  # noqa: A001 (Sphinx' name)
+version = release = vmxd.__version__
+
+extensions = ["myst_parser"]
+root_doc = "docs/index"
+include_patterns = ["*.md", "docs/**.md", "deploy/**.md", "systemd/*.md"]
+exclude_patterns = [".*", "build", "dist", "node_modules", "tests", "bench", "vmxd"]
+html_theme = "furo"
+html_title = f"vmxd {version}"
+html_extra_path = ["root"]
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+html_show_copyright = False
+html_permalinks_icon = "#"
+myst_heading_anchors = 3
+nitpicky = True
+smartquotes = False  # they make one dash of the two in --root
+
+NAVIGATION = {
+    "Start": ["docs/concepts", "docs/install", "docs/first-hour", "docs/faq"],
+    "Commands": ["docs/show", "docs/explain", "docs/diff", "docs/profiles", "docs/fleet", "docs/fleet-*", "docs/page"],
+    "Reference": ["docs/reference/features", "docs/reference/metrics", "docs/metrics", "docs/kvm"],
+    "Deploying": ["deploy/README", "systemd/README", "deploy/prometheus/README", "docs/runbooks/README",
+                  "deploy/*/README", "docs/scaling"],
+    "Background": ["docs/security", "docs/comparison", "docs/performance", "docs/verification", "docs/adding-a-bit"],
+    "Project": ["README", "CONTRIBUTING", "SECURITY", "CHANGELOG"],
+    "More": ["docs/*"],
+}  # fmt: skip
+"""Pages by caption, in order, by name or pattern. One that is not there is left out, one that is named above too."""
+
+_ANCHOR = re.compile(r'<a id="([^"]+)">')
+
+
+def _take_anchors(app: Sphinx, document: nodes.document) -> None:
+    """Let links find the anchors that a page has as HTML, as a forge does: rows of a table have no other way."""
+    env = app.env
+    slugs = dict(env.metadata[env.current_document.docname].get("myst_slugs", {}))
+    for raw in document.findall(nodes.raw):
+        slugs |= {anchor: (0, anchor, anchor) for anchor in _ANCHOR.findall(raw.astext())}
+    env.metadata[env.current_document.docname]["myst_slugs"] = slugs
+
+
+def _add_navigation(app: Sphinx, page: str, source: list[str]) -> None:
+    """Give two pages the tables of contents that Sphinx wants: in their files, a forge would show them as code."""
+    if page == root_doc:
+        left = sorted(app.env.found_docs - {root_doc})
+        for caption, patterns in NAVIGATION.items():
+            found = [each for pattern in patterns for each in left if PurePosixPath(each).match(pattern)]
+            found = list(dict.fromkeys(found))
+            left = [each for each in left if each not in found]
+            entries = "\n".join(f"/{each}" for each in found)
+            if found:
+                source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{entries}\n```\n"
+    elif page == "docs/runbooks/README":
+        source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\nVmx*\n```\n"
+
+
+def setup(app: Sphinx) -> None:
+    """Add what is not in Sphinx: the anchors of rows, and a language that Pygments does not know."""
+    app.connect("source-read", _add_navigation)
+    app.connect("doctree-read", _take_anchors)
+    app.add_lexer("promql", TextLexer)
