@@ -21,8 +21,8 @@ def test_first_hour(tmp_path: Path) -> None:
     """The guide's two hosts, scrape configuration and line for the list make the alert that it promises."""
     program("prometheus", "prometheus")
     hosts = re.findall(r"--root tests/hosts/(\S+) --web.listen-address=127.0.0.1:(\d+)", GUIDE)
-    (config,) = re.findall(r"^ +scrape_configs:\n(?: {6}.*\n)+", GUIDE, re.MULTILINE)
-    (line,) = re.findall(r'^ +(- \{record: "pool:vmx_feature:required".*\})$', GUIDE, re.MULTILINE)
+    (config,) = re.findall(r"^scrape_configs:\n(?: +.*\n)+", GUIDE, re.MULTILINE)
+    (line,) = re.findall(r'^(- \{record: "pool:vmx_feature:required".*\})$', GUIDE, re.MULTILINE)
     recording, required, alerts = hurried_rules(tmp_path)
     with required.open("a") as file:
         file.write(f"      {line}\n")
