@@ -5,6 +5,8 @@
 #             victoria-metrics); an hour, 8 GiB, on an idle machine
 # make golden rewrite tests/hosts/*/metrics.prom and look at the difference
 # make generated  rewrite the completion scripts and the man page in deploy/share and look at the difference
+# make docs   build the documentation as a site, build/site/index.html
+# make docs-output  rewrite what the documentation shows: outputs of commands, pages generated from the code
 # make test-machine  boot Linux on emulated CPUs and test vmxd there, in 20 minutes on 2 idle cores; MODEL=haswell: that guest only
 # make verification  copy what the last whole run of test-machine has shown to docs/verification.md
 
@@ -15,7 +17,7 @@ EXAMPLE = tests/hosts/lakefield-i5-l16g7
 READY   = $(VENV)/.ready
 TESTED  = $(VENV)/.ready-for-tests
 
-.PHONY: run test test-machine verification bench bench-fleet golden generated clean
+.PHONY: run test test-machine verification bench bench-fleet golden generated docs docs-output clean
 
 $(READY): pyproject.toml vmxd/__init__.py
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
@@ -26,7 +28,7 @@ $(READY): pyproject.toml vmxd/__init__.py
 	touch $@
 
 $(TESTED): $(READY)
-	$(VENV)/bin/pip install --quiet --editable '.[dev,deploy]'
+	$(VENV)/bin/pip install --quiet --editable '.[dev,deploy,docs]'
 	touch $@
 
 run: $(READY)
@@ -64,5 +66,13 @@ generated: $(TESTED)
 	$(VENV)/bin/python -m deploy.shell.generate
 	git diff --stat -- deploy/share
 
+docs: $(TESTED)
+	$(VENV)/bin/python -m sphinx -q -W --keep-going -c docs/site . build/site
+	@echo build/site/index.html
+
+docs-output: $(TESTED)
+	$(VENV)/bin/pytest tests/test_docs_site.py tests/test_docs_commands.py --update-docs
+	git diff --stat -- '*.md'
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .machine
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis .machine
