@@ -15,8 +15,9 @@ settings.load_profile("vmxd")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --update-golden: rewrite the golden files instead of comparing with them."""
+    """Add the options that rewrite files instead of comparing with them."""
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/hosts/*/metrics.prom")
+    parser.addoption("--update-docs", action="store_true", help="rewrite outputs and generated pages in the docs")
 
 
 @pytest.fixture
@@ -39,3 +40,9 @@ def home(pki: Path, tmp_path: Path) -> Path:
     for name in ("server.crt", "server.key", "ca.crt"):
         shutil.copy(pki / name, tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def update_docs(request: pytest.FixtureRequest) -> bool:
+    """Whether outputs and generated pages in the documentation are to be rewritten."""
+    return bool(request.config.getoption("--update-docs"))
