@@ -10,7 +10,16 @@ import pytest
 from tests.support import ALL_HOSTS, HOSTS
 from vmxd.errors import MalformedFileError, RootError
 from vmxd.facts import Cpu
-from vmxd.host.cpus import CPUINFO, ONLINE, RECORDED_KEYS, read_cpuinfo, read_online, redact_cpuinfo
+from vmxd.host.cpus import (
+    CORE_TYPES,
+    CPUINFO,
+    ONLINE,
+    RECORDED_KEYS,
+    read_core_types,
+    read_cpuinfo,
+    read_online,
+    redact_cpuinfo,
+)
 from vmxd.host.files import Files
 
 XEON = """\
@@ -78,6 +87,7 @@ def test_every_line_that_matters_is_read(tmp_path: Path) -> None:
         microcode="0x2007006",
         vmx=True,
         hypervisor=False,
+        package=1,
     )
 
     assert {0: expected} == found
@@ -116,6 +126,15 @@ def test_vmx_is_a_whole_word_of_flags(tmp_path: Path) -> None:
     text = "processor\t: 0\nflags\t\t: fpu vmxoff hypervisor\nvmx flags\t: vmx vnmi\n\n"
 
     assert {0: Cpu(hypervisor=True)} == read_cpuinfo(files_of(tmp_path, {CPUINFO: text}))
+
+
+def test_the_kernel_names_the_kinds_of_core(tmp_path: Path) -> None:
+    """On a hybrid part each CPU is of the kind whose event source in sysfs lists it; elsewhere of none."""
+    contents = {CORE_TYPES["core"]: "0-1\n", CORE_TYPES["atom"]: "2-3\n", CORE_TYPES["lowpower"]: "4\n"}
+    expected = {0: "core", 1: "core", 2: "atom", 3: "atom", 4: "lowpower"}
+
+    assert expected == read_core_types(files_of(tmp_path / "hybrid", contents))
+    assert {} == read_core_types(files_of(tmp_path / "other", {ONLINE: "0-4\n"}))
 
 
 def test_cpus_are_told_apart_by_number(tmp_path: Path) -> None:

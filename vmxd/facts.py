@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 
@@ -46,6 +46,8 @@ class Cpu:
     microcode: str | None = None
     vmx: bool = False
     hypervisor: bool = False
+    package: int | None = None
+    """The socket: "physical id", which is sysfs' physical_package_id."""
 
     @property
     def vmx_flag(self) -> bool | None:
@@ -99,6 +101,7 @@ class Host:
     online, present, isolated: CPU numbers, ascending, from sys/devices/system/cpu.
     excluded: online CPUs that were left alone (--cpus, --skip-isolated).
     readings: MSR index -> CPU number -> reading.
+    core_types: on a hybrid part, CPU number -> the kernel's name of its kind of core: core, atom or lowpower.
     kernel: release of the running kernel, None where not recorded.
     kvm_parameters: those of the module kvm_intel by name; absent where it is not loaded.
     kvm_msrs: what KVM gives to guests, why it could not be asked, or that it was not.
@@ -114,6 +117,7 @@ class Host:
     isolated: tuple[int, ...]
     excluded: tuple[int, ...]
     readings: Mapping[int, Mapping[int, Reading]]
+    core_types: Mapping[int, str] = field(default_factory=dict)
     kernel: str | None = None
     kvm_parameters: Mapping[str, Parameter] | Missing = Missing.NOT_RECORDED
     kvm_msrs: KvmMsrs | Failed | Missing = Missing.NOT_RECORDED

@@ -12,6 +12,8 @@ CPUINFO: Final = "proc/cpuinfo"
 ONLINE: Final = "sys/devices/system/cpu/online"
 PRESENT: Final = "sys/devices/system/cpu/present"
 ISOLATED: Final = "sys/devices/system/cpu/isolated"
+CORE_TYPES: Final = {name: f"sys/devices/cpu_{name}/cpus" for name in ("core", "atom", "lowpower")}
+"""The CPUs of each kind of core, where the part is hybrid and the kernel counts events on it (arch/x86/events)."""
 
 RECORDED_KEYS: Final = frozenset(
     ("processor", "vendor_id", "cpu family", "model", "model name", "stepping", "microcode",
@@ -53,7 +55,12 @@ def read_cpuinfo(files: Files) -> dict[int, Cpu]:
     return cpus
 
 
-_USED: Final = ("vendor_id", "cpu family", "model", "stepping", "model name", "microcode", "flags")
+def read_core_types(files: Files) -> dict[int, str]:
+    """Return the kind of core of each CPU of a hybrid part; empty elsewhere. Raises MalformedFileError."""
+    return {cpu: name for name, path in CORE_TYPES.items() for cpu in files.read_cpulist(path) or ()}
+
+
+_USED: Final = ("vendor_id", "cpu family", "model", "stepping", "model name", "microcode", "flags", "physical id")
 
 
 class _BadFieldError(ValueError):
@@ -89,6 +96,7 @@ def _cpu(fields: dict[str, str]) -> Cpu:
         microcode=fields.get("microcode"),
         vmx="vmx" in flags,
         hypervisor="hypervisor" in flags,
+        package=_number(fields, "physical id"),
     )
 
 

@@ -29,8 +29,7 @@ COPIED: Final = (
     cpus.PRESENT,
     "sys/devices/system/cpu/possible",
     cpus.ISOLATED,
-    "sys/devices/cpu_core/cpus",
-    "sys/devices/cpu_atom/cpus",
+    *cpus.CORE_TYPES.values(),
     KERNEL,
     *witness.MARKS,
 )

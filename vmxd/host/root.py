@@ -110,6 +110,7 @@ def _read_host(
         isolated=isolated,
         excluded=tuple(cpu for cpu in online if cpu not in scanned),
         readings=readings,
+        core_types=cpus.read_core_types(files),
         kernel=(files.read_text(recording.KERNEL) or "").strip() or None,
         kvm_parameters=read_parameters(files),
         kvm_msrs=kvm_msrs,
