@@ -39,7 +39,7 @@ FLAGS = {
         "--rescan-request",
     ),
     "record": (*HOST_FLAGS, "DIR"),
-    "show": (*HOST_FLAGS, "--json"),
+    "show": (*HOST_FLAGS, *PROFILE_FLAGS, "--only", "--long", "--json", "NAME"),
     "explain": (*HOST_FLAGS, "NAME", "missing features"),
     "metrics": (*HOST_FLAGS, *PROFILE_FLAGS, "--output", "-o"),
     "check": (

@@ -11,9 +11,10 @@ import pytest
 
 from tests.support import HOSTS, program
 from tests.test_json import complaints, show
+from vmxd.export.layout import to_plain
 from vmxd.export.metrics import HostCollector, to_text
+from vmxd.export.show import show_lines
 from vmxd.export.text import summary_lines
-from vmxd.export.text import to_text as show_text
 from vmxd.host.kvm_file import KVM_FILE
 from vmxd.host.witness import MSR_FILE
 from vmxd.scan import scan
@@ -154,12 +155,12 @@ def test_an_msr_that_kvm_refuses_is_unknown(root: Path) -> None:
 
 def test_the_features_say_where_guests_differ() -> None:
     """A row says what guests get beyond the CPU, or not of it, and nothing where the two agree."""
-    lines = show_text(scan(str(NESTED)).inventory).splitlines()
+    lines = to_plain(show_lines(scan(str(NESTED)).inventory)).splitlines()
     rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines if line.startswith("  ")}
 
-    assert "yes  optional, not for guests" == rows["posted_intr"]
-    assert "?    not recorded, for guests" == rows["eptp_switching"]
-    assert "yes  optional" == rows["ept"]
+    assert "on       left off by KVM (enable_apicv); not for guests" == rows["posted_intr"]
+    assert "unknown  not recorded; for guests" == rows["eptp_switching"]
+    assert "on" == rows["ept"]
 
 
 # Both -------------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tests.support import ALL_HOSTS, HOSTS, LAKEFIELD, vmxd
 from tests.test_msr import public_path, unprivileged_vmxd
 from vmxd.errors import MalformedFileError, RootError, VmxdError
-from vmxd.export import json, metrics, self_metrics, text
+from vmxd.export import json, layout, metrics, self_metrics, show
 from vmxd.facts import Failed, Reading
 from vmxd.host.cpus import RECORDED_KEYS
 from vmxd.host.files import Files
@@ -226,7 +226,7 @@ def use(root: Path) -> str | None:
         result = scan(str(root))
     except VmxdError as error:
         return f"{error}\n{error.hint}"
-    text.to_text(result.inventory)
+    layout.to_plain(show.show_lines(result.inventory))
     json.to_json(json.inventory_document(result.inventory))
     metrics.to_text(metrics.HostCollector(result.inventory), self_metrics.SelfCollector(result))
     return None

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from vmxd.errors import UsageError
-from vmxd.tables import MSR_BY_INDEX, Feature, find_features
+from vmxd.tables import Feature, find_features
+from vmxd.tables.find import find_msr
 from vmxd.tables.rows import Msr
 
 FORMS: Final = (
@@ -91,7 +92,6 @@ _CONFIG: Final = re.compile(
 _OFFSET: Final = re.compile(
     r"Offset (\d+) REF = 0x([0-9a-f]{1,8}), CPU(\d+) = 0x([0-9a-f]{1,8})", re.IGNORECASE | re.ASCII
 )
-_LINUX_NAMES: Final = {"IA32_FEAT_CTL": "IA32_FEATURE_CONTROL"}
 
 
 def recognise(text: str) -> Pasted | None:
@@ -142,11 +142,7 @@ def _by_location(index: str, name: str, bit: str | None) -> Named:
 
 def _msr_value(match: re.Match[str]) -> MsrValue:
     name, index, value = match.groups()
-    if name:
-        name = _LINUX_NAMES.get(name.upper(), name.upper())
-        msr = next((msr for msr in MSR_BY_INDEX.values() if msr.name == name), None)
-    else:
-        msr = MSR_BY_INDEX.get(int(index, 16))
+    msr = find_msr(name or index)
     if msr is None:
         raise UsageError(
             f"{name or f'{int(index, 16):#x}'} is no MSR that vmxd knows", "vmxd features --json lists them all"

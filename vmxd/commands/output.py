@@ -8,9 +8,12 @@ import os
 import stat
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vmxd.errors import RootError, VmxdError
+
+if TYPE_CHECKING:
+    from vmxd.export.layout import Line
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _MAKE_ROOM: Final = "make room there, and try again"
@@ -26,6 +29,31 @@ def write(data: bytes) -> None:
     except OSError as error:
         hint = _MAKE_ROOM if error.errno in _FULL else "look at where the output goes"
         raise VmxdError(f"cannot write to standard output: {error.strerror}", hint) from error
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that standard output is, None where it is none."""
+    import shutil
+
+    try:
+        return shutil.get_terminal_size().columns if os.isatty(1) else None
+    except OSError:
+        return None
+
+
+def write_lines(lines: Sequence[Line]) -> None:
+    """Write lines to standard output, in colour where it is a terminal and rich is installed. Raises VmxdError."""
+    from vmxd.export.layout import to_plain
+
+    text = to_plain(lines)
+    if os.isatty(1):
+        try:
+            from vmxd.export.terminal import to_terminal
+        except ImportError:
+            pass
+        else:
+            text = to_terminal(lines)
+    write(text.encode(errors="replace"))
 
 
 def say(notes: Sequence[str]) -> None:

@@ -1,35 +1,76 @@
-"""vmxd show: print the host, and every feature with its state."""
+"""vmxd show: print the host at a glance, and features with their state."""
 
 from __future__ import annotations
 
 import argparse
 
 from vmxd.commands import EXIT_FINE
-from vmxd.commands.output import write
-from vmxd.commands.parser import Commands, host_options, scan_chosen
+from vmxd.commands.output import terminal_width, write, write_lines
+from vmxd.commands.parser import Commands, chosen_profiles, host_options, profile_options, scan_chosen
+
+_EPILOG = """groups, beside MSRs by name or index (misc, IA32_VMX_EXIT_CTLS, 0x48b):
+  pin, primary, secondary, tertiary   pin-based and processor-based controls
+  exit, entry                         VM-exit and VM-entry controls
+  controls                            all of these
+  fixed                               CR0 and CR4 fixed bits
+  derived                             features that are no single bit
+states:
+  on, off                 software can set it, or cannot; of a control: may be 1
+  default1-clearable      a control that only the TRUE MSR lets be 0
+  forced                  a control that must be 1
+  unknown                 not recorded, or could not be read: neither on nor off
+  differs                 CPUs disagree
+"""
+_ONLY = ("missing", "present", "inconsistent", "unknown")
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "show",
-        parents=[host_options()],
-        help="print every feature and its state",
-        description="Print the host, and every VMX feature with its state.",
+        parents=[host_options(), profile_options()],
+        help="print the host at a glance, and features with their state",
+        description="Print the host, and VMX features by MSR in the order of the SDM, with their state.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--json", action="store_true", help="print JSON (docs/schema/show-1.json)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="features by any name, MSRs or groups to show (default: all)"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=_ONLY,
+        metavar="STATE",
+        help="features that are missing on some CPU, present on every CPU, not known on some (unknown), or on which "
+        "CPUs disagree (inconsistent); may be given more than once",
+    )
+    parser.add_argument("--long", "-l", action="store_true", help="also the SDM's words, bits, and names elsewhere")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON (docs/schema/show-1.json), of the features that are shown"
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the host. Raises VmxdError."""
-    inventory = scan_chosen(arguments).inventory
+    from vmxd.export.show import Only, choose, show_lines
+    from vmxd.profiles import find_profile
+    from vmxd.tables.find import find_rows
+
+    chosen = frozenset().union(*map(find_rows, arguments.names)) if arguments.names else None
+    wanted = []
+    if arguments.profiles or arguments.profile_dirs:
+        profiles = chosen_profiles(arguments)
+        wanted = [find_profile(name, profiles) for name in arguments.profiles] or list(profiles)
+    inventory = scan_chosen(arguments, wanted).inventory
+    if arguments.only:
+        found = choose(inventory, [Only(word) for word in arguments.only])
+        chosen = found if chosen is None else chosen & found
     if arguments.json:
         from vmxd.export.json import inventory_document, to_json
 
-        write(to_json(inventory_document(inventory)).encode(errors="replace"))
+        write(to_json(inventory_document(inventory, chosen)).encode(errors="replace"))
     else:
-        from vmxd.export.text import to_text
-
-        write(to_text(inventory).encode(errors="replace"))
+        write_lines(show_lines(inventory, chosen, long=arguments.long, width=terminal_width()))
     return EXIT_FINE

@@ -9,7 +9,7 @@ from typing import Final
 from vmxd import cpulist
 from vmxd.answers import Answer, View, consistent, has_features
 from vmxd.decode import ControlState, Presence, control_state
-from vmxd.export.text import summary_lines
+from vmxd.export.text import condition, summary_lines
 from vmxd.facts import Missing
 from vmxd.inventory import Inventory
 from vmxd.pasted import Lacking, Mismatch, MsrValue, MsrValues, Named, Pasted, Refused, VmxFlags
@@ -17,7 +17,7 @@ from vmxd.profiles import Profile
 from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.kvm import KVM_PARAMETERS
-from vmxd.tables.rows import AllOf, Bit, Control, Field, Flag, Layout, MayBeZero, Msr
+from vmxd.tables.rows import AllOf, Control, Field, Flag, Layout, MayBeZero, Msr
 from vmxd.tables.vmcs_config import WORDS
 
 _WIDTH: Final = 80
@@ -94,24 +94,10 @@ def _place(feature: Feature) -> Iterator[Line]:
         if isinstance(row, Control):
             yield "", f"control {row.bit}: bit {row.bit + 32} says that it may be 1, bit {row.bit} that it must be"
         yield "sdm", f"Vol. 3D {msr.sdm}"
-        yield "exists if", _condition(msr)
+        yield "exists if", condition(msr)
         if msr.true is not None:
             true = MSR_BY_INDEX[msr.true]
-            yield "", f"{true.name} ({true.index:#x}) refines it where {_condition(true)}"
-
-
-def _condition(msr: Msr) -> str:
-    """Return when an MSR exists, where VMX is: the bits, and those that their own MSRs take."""
-    if not msr.exists_if:
-        return "there is VMX"
-    outer = dict.fromkeys(_condition(above) for bit in msr.exists_if if (above := MSR_BY_INDEX[bit.msr]).exists_if)
-    return ", and so ".join((" or ".join(_is_set(bit) for bit in msr.exists_if), *outer))
-
-
-def _is_set(bit: Bit) -> str:
-    location = f"{msr_name(bit.msr)}[{bit.bit}]"
-    named = next((f" ({feature.name})" for feature in FEATURES.values() if feature.location == location), "")
-    return f"{location} = 1{named}"
+            yield "", f"{true.name} ({true.index:#x}) refines it where {condition(true)}"
 
 
 def _called(feature: Feature) -> Iterator[Line]:
@@ -183,7 +169,7 @@ def _msr_value(pasted: MsrValue) -> tuple[str, Iterator[Line]]:
 
 def _rows(msr: Msr, value: int) -> Iterator[Line]:
     """Yield the state of each row; the names of rows that share one state are together."""
-    yield "exists if", _condition(msr)
+    yield "exists if", condition(msr)
     by_state: dict[str, list[str]] = {}
     for row in msr.rows:
         if isinstance(row, Field):

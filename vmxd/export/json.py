@@ -6,8 +6,8 @@ Values of 64 bits are hex strings, since many readers keep numbers as doubles; C
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import vmxd
 from vmxd.compare import Group
@@ -24,6 +24,7 @@ SHOW_SCHEMA: Final = "vmxd.show/1"
 FEATURES_SCHEMA: Final = "vmxd.features/1"
 
 Json = dict[str, Any]
+Row = TypeVar("Row")
 
 
 def to_json(document: Json) -> str:
@@ -31,8 +32,8 @@ def to_json(document: Json) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def inventory_document(inventory: Inventory) -> Json:
-    """Return what ``vmxd show --json`` prints."""
+def inventory_document(inventory: Inventory, chosen: Collection[str] | None = None) -> Json:
+    """Return what ``vmxd show --json`` prints; chosen: the features, numbers and bits to have, None: all."""
     host, identity, verdict = inventory.host, inventory.identity, inventory.verdict
     return {
         "schema": SHOW_SCHEMA,
@@ -58,6 +59,10 @@ def inventory_document(inventory: Inventory) -> Json:
             "scanned": format_cpus(inventory.scanned),
             "failed": format_cpus(inventory.failed),
             "excluded": format_cpus(host.excluded),
+            "packages": _by_kind(
+                {cpu: str(each.package) for cpu, each in host.cpus.items() if each.package is not None}
+            ),
+            "core_types": _by_kind(host.core_types),
         },
         "groups": [_group(group) for group in inventory.groups],
         "inconsistent": {
@@ -67,20 +72,35 @@ def inventory_document(inventory: Inventory) -> Json:
             ),
             "features": [feature.name for feature in inventory.differing],
         },
-        "feature_control": dict(inventory.feature_control),
+        "feature_control": _chosen(inventory.feature_control, chosen),
         "features": {
             name: {
                 "value": feature.value,
                 "cpus": {presence.value: format_cpus(cpus) for presence, cpus in feature.cpus.items()},
             }
-            for name, feature in inventory.features.items()
+            for name, feature in _chosen(inventory.features, chosen).items()
         },
-        "fields": dict(inventory.fields),
+        "fields": _chosen(inventory.fields, chosen),
         "unknown_bits": {msr_name(index): f"{mask:#018x}" for index, mask in inventory.unknown.items() if mask},
         "sanity_violations": {violation.rule.name: format_cpus(violation.cpus) for violation in inventory.violations},
         "kvm": _kvm(inventory),
         "nested": None if inventory.nested is None else _nested(inventory.nested),
+        "profiles": {
+            found.profile.name: {"fits": found.fits, "lacking": list(found.lacking), "unknown": list(found.unknown)}
+            for found in inventory.profiles
+        },
     }
+
+
+def _chosen(rows: Mapping[str, Row], chosen: Collection[str] | None) -> dict[str, Row]:
+    return {name: row for name, row in rows.items() if chosen is None or name in chosen}
+
+
+def _by_kind(kinds: Mapping[int, str]) -> dict[str, str]:
+    cpus: dict[str, list[int]] = {}
+    for cpu, kind in sorted(kinds.items()):
+        cpus.setdefault(kind, []).append(cpu)
+    return {kind: format_cpus(of) for kind, of in cpus.items()}
 
 
 def _group(group: Group) -> Json:

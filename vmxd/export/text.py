@@ -1,28 +1,22 @@
-"""An Inventory as plain text: a summary, then every feature by MSR in SDM order, with its state where CPUs agree."""
+"""What is said of a host, in words: the summary, and the states of MSRs and features. The views lay it out."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Collection, Hashable, Iterator
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 from vmxd import cpulist
 from vmxd.compare import Group
-from vmxd.facts import Missing, Parameter, Source
+from vmxd.decode import ControlState, Presence
+from vmxd.facts import Failed, Host, Missing, MsrState, Parameter, Source
 from vmxd.inventory import Inventory
 from vmxd.kvm import NestedStatus
-from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, Feature, msr_name
+from vmxd.profiles import Fit
+from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.errnos import explain, explain_kvm
-from vmxd.tables.msrs import MSRS
-from vmxd.tables.rows import Field, Msr
-
-_VALUE: Final = {True: "yes", False: "no", None: "?"}
-_WIDTH: Final = max(len(name) for name in FEATURES)
-
-
-def to_text(inventory: Inventory) -> str:
-    """Return the text that ``vmxd show`` prints, newline at the end."""
-    return "\n".join([*_summary(inventory), *_features(inventory)]) + "\n"
+from vmxd.tables.rows import Bit, Msr
 
 
 def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:
@@ -52,14 +46,11 @@ def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:
     ]
     lines += [("kvm", text) for text in _kvm(inventory)]
     lines += [("guests", text) for text in _nested(inventory)]
+    lines += [("profile", _profile(found)) for found in inventory.profiles]
     lines += [("note", note) for note in host.notes]
     lines.append(("features", _feature_counts(inventory)))
     lines.append(("fingerprint", identity.fingerprint or "none, no capability MSR is known"))
     return lines
-
-
-def _summary(inventory: Inventory) -> Iterator[str]:
-    return (f"{word:<12}{text}".rstrip() for word, text in summary_lines(inventory))
 
 
 def _cpu_counts(inventory: Inventory) -> str:
@@ -89,9 +80,8 @@ def _consistency(inventory: Inventory) -> str:
     cpus = tuple(inventory.inconsistent)
     names = dict.fromkeys(msr_name(index) for indexes in inventory.inconsistent.values() for index in indexes)
     features = ", ".join(feature.name for feature in inventory.differing) or "no named feature"
-    return (
-        f"no: {cpulist.describe(cpus)} {'differs' if len(cpus) == 1 else 'differ'} in {', '.join(names)} ({features})"
-    )
+    differ = "differs" if len(cpus) == 1 else "differ"
+    return f"no: {describe_cpus(inventory.host, cpus)} {differ} in {', '.join(names)} ({features})"
 
 
 def _unknown_bits(inventory: Inventory) -> Iterator[str]:
@@ -141,47 +131,105 @@ def _nested(inventory: Inventory) -> Iterator[str]:
         )
 
 
+def _profile(found: Fit) -> str:
+    wanted = len(found.profile.features)
+    if found.fits:
+        return f"{found.profile.name}: the CPUs have all {wanted} features"
+    texts = [(found.lacking, f"lacks {len(found.lacking)} of {wanted}: "), (found.unknown, "not known: ")]
+    return f"{found.profile.name}: " + "; ".join(word + ", ".join(names) for names, word in texts if names)
+
+
 def _feature_counts(inventory: Inventory) -> str:
     values = [feature.value for feature in inventory.features.values()]
     text = f"{values.count(True)} of {len(values)} on every CPU"
     return text + (f", {values.count(None)} not known" if None in values else "")
 
 
-def _features(inventory: Inventory) -> Iterator[str]:
-    for msr in MSRS:
-        if msr.twin_of is None:
-            yield from ("", _msr_heading(inventory, msr))
-            yield from _fields(inventory, msr)
-            if msr.index == IA32_FEATURE_CONTROL:
-                yield from (_row(name, "yes" if is_set else "no") for name, is_set in inventory.feature_control.items())
-            yield from (_feature(inventory, feature) for feature in FEATURES.values() if feature.msr is msr)
-    yield from ("", "derived")
-    yield from (_feature(inventory, feature) for feature in FEATURES.values() if feature.msr is None)
+def describe_cpus(host: Host, cpus: Collection[int]) -> str:
+    """Return CPUs for people, with their package and kind of core where the host has several and these are of one."""
+    text = cpulist.describe(cpus)
+    packages = {cpu.package for cpu in host.cpus.values()}
+    here = {host.cpus[cpu].package if cpu in host.cpus else None for cpu in cpus}
+    if len(packages) > 1 and len(here) == 1 and None not in here:
+        text += f" of package {here.pop()}"
+    kinds = {host.core_types.get(cpu) for cpu in cpus}
+    if len(set(host.core_types.values())) > 1 and len(kinds) == 1 and None not in kinds:
+        text += f" (cpu_{kinds.pop()})"
+    return text
 
 
-def _row(name: str, value: str, state: str = "") -> str:
-    return f"  {name:<{_WIDTH}}  {value:<4} {state}".rstrip()
+def state_text(state: MsrState) -> str:
+    """Return what is known of an MSR: its value, an errno, "absent" or "not recorded"."""
+    if isinstance(state, int):
+        return f"{state:#018x}"
+    return state.value.replace("_", " ") if isinstance(state, Missing) else f"failed ({state.errno})"
 
 
-def _msr_heading(inventory: Inventory, msr: Msr) -> str:
-    """Name, index and values of an MSR, those of its TRUE twin behind a slash."""
-    texts = [_by_cpus(inventory, lambda group: state_text(group, msr.index))]
-    if (true := msr.true) is not None and true in inventory.msrs:
-        texts.append("TRUE " + _by_cpus(inventory, lambda group: state_text(group, true)))
-    return f"{msr.name} ({msr.index:#x})  {' / '.join(texts)}"
+def msr_states(inventory: Inventory, index: int) -> list[tuple[str, str]]:
+    """Return each state of an MSR with the CPUs that it is of, in words; "" for these where it is of all.
+
+    What failed or was not recorded comes last.
+    """
+    by_state = _by_cpus(inventory, lambda group: group.decoded.msrs.get(index, Missing.NOT_RECORDED))
+    states = sorted(by_state, key=lambda state: isinstance(state, Failed) or state is Missing.NOT_RECORDED)
+    if len(states) == 1:
+        return [(state_text(states[0]), "")]
+    return [(state_text(state), describe_cpus(inventory.host, by_state[state])) for state in states]
 
 
-def _fields(inventory: Inventory, msr: Msr) -> Iterator[str]:
-    """Yield the numbers that an MSR holds; one that is the whole MSR stands in its heading already."""
-    rows = (row for row in msr.rows if isinstance(row, Field) and row.name in inventory.fields)
-    return (_row(row.name, str(inventory.fields[row.name])) for row in rows if row.high - row.low < 63)
+ON: Final = "on"
+OFF: Final = "off"
+UNKNOWN: Final = "unknown"
+DIFFERS: Final = "differs"
+_CONTROL_WORDS: Final = {ControlState.OPTIONAL: ON, ControlState.UNAVAILABLE: OFF}
+_PRESENCE_WORDS: Final = {Presence.PRESENT: ON, Presence.ABSENT: OFF}
 
 
-def _feature(inventory: Inventory, feature: Feature) -> str:
-    value = _VALUE[inventory.features[feature.name].value]
-    state = _by_cpus(inventory, lambda group: feature_text(group, feature))
-    shown = ["" if state in ("present", "absent") else state, _guests(inventory, feature.name)]
-    return _row(feature.name, value, ", ".join(filter(None, shown)))
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a feature stands on a host, for people.
+
+    word: on (software can set it, or need not), off (it cannot), default1-clearable, forced and invalid (decode.py,
+    ControlState), unknown, or differs where CPUs disagree. details: what else there is to say, one thing each.
+    """
+
+    word: str
+    details: tuple[str, ...]
+
+
+def standing(inventory: Inventory, feature: Feature) -> Standing:
+    """Return how a feature stands on a host."""
+    states = _by_cpus(inventory, lambda group: _state_here(group, feature))
+    known = {word for word, _ in states} - {UNKNOWN}
+    word = DIFFERS if len(known) > 1 else known.pop() if known else UNKNOWN
+    details = [text for state, cpus in states.items() if (text := _said(inventory, word, state, cpus))]
+    unused = next((each.parameter for each in inventory.kvm_unused if each.feature == feature.name), None)
+    details += [
+        text for text in (f"left off by KVM ({unused})" if unused else "", _guests(inventory, feature.name)) if text
+    ]
+    return Standing(word, tuple(details))
+
+
+def _said(inventory: Inventory, word: str, state: tuple[str, str], cpus: Collection[int]) -> str:
+    """Return what remains to be said of a state beside the word that stands for all of them."""
+    here, why = state
+    where = (
+        describe_cpus(inventory.host, cpus) if len(cpus) < sum(len(group.cpus) for group in inventory.groups) else ""
+    )
+    if here == word:
+        return "" if where else why
+    return f"{where} {here}" + (f": {why}" if why else "")
+
+
+def _state_here(group: Group, feature: Feature) -> tuple[str, str]:
+    """Return a feature's state on a group's CPUs, and why where that is not plain."""
+    presence = group.decoded.features[feature.name]
+    if presence in (Presence.FAILED, Presence.NOT_RECORDED):
+        return UNKNOWN, presence.value.replace("_", " ")
+    if feature.msr is not None and group.decoded.msrs[feature.msr.index] is Missing.ABSENT:
+        return OFF, "MSR absent"
+    control = group.decoded.controls.get(feature.name)
+    return (_CONTROL_WORDS.get(control, control.value) if control else _PRESENCE_WORDS[presence]), ""
 
 
 def _guests(inventory: Inventory, name: str) -> str:
@@ -194,27 +242,26 @@ def _guests(inventory: Inventory, name: str) -> str:
     return "for guests" if there else "not for guests"
 
 
-def _by_cpus(inventory: Inventory, describe: Callable[[Group], str]) -> str:
-    """Say one thing where all groups agree, else each thing with the CPUs that it holds for."""
-    texts: dict[str, list[int]] = {}
+State = TypeVar("State", bound=Hashable)
+
+
+def _by_cpus(inventory: Inventory, describe: Callable[[Group], State]) -> dict[State, tuple[int, ...]]:
+    """Return each thing that is so, with the CPUs that it is so on."""
+    found: dict[State, list[int]] = {}
     for group in inventory.groups:
-        texts.setdefault(describe(group), []).extend(group.cpus)
-    if len(texts) == 1:
-        return next(iter(texts))
-    return "; ".join(f"{text} on {cpulist.describe(tuple(sorted(cpus)))}" for text, cpus in texts.items())
+        found.setdefault(describe(group), []).extend(group.cpus)
+    return {state: tuple(sorted(cpus)) for state, cpus in found.items()}
 
 
-def state_text(group: Group, index: int) -> str:
-    """Return what is known of an MSR on a group's CPUs: its value, an errno, "absent" or "not recorded"."""
-    state = group.decoded.msrs.get(index, Missing.NOT_RECORDED)
-    if isinstance(state, int):
-        return f"{state:#018x}"
-    return state.value.replace("_", " ") if isinstance(state, Missing) else f"failed ({state.errno})"
+def condition(msr: Msr) -> str:
+    """Return when an MSR exists, where VMX is: the bits, and those that their own MSRs take."""
+    if not msr.exists_if:
+        return "there is VMX"
+    outer = dict.fromkeys(condition(above) for bit in msr.exists_if if (above := MSR_BY_INDEX[bit.msr]).exists_if)
+    return ", and so ".join((" or ".join(_is_set(bit) for bit in msr.exists_if), *outer))
 
 
-def feature_text(group: Group, feature: Feature) -> str:
-    """Return a feature's state on a group's CPUs: that of its control, or why it has none, or whether it is there."""
-    if feature.msr is not None and group.decoded.msrs[feature.msr.index] is Missing.ABSENT:
-        return "MSR absent"
-    control = group.decoded.controls.get(feature.name)
-    return control.value if control else group.decoded.features[feature.name].value.replace("_", " ")
+def _is_set(bit: Bit) -> str:
+    location = f"{msr_name(bit.msr)}[{bit.bit}]"
+    named = next((f" ({feature.name})" for feature in FEATURES.values() if feature.location == location), "")
+    return f"{location} = 1{named}"

@@ -1,15 +1,77 @@
-"""Features by the names that people type: one feature, or one clear sentence on why not."""
+"""Features, MSRs and groups of rows by the names that people type: what is meant, or one clear sentence on why not."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Final
 
 from vmxd.errors import UsageError
-from vmxd.tables import FEATURES, Feature, find_bit, find_features
+from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature, find_bit, find_features
+from vmxd.tables.msrs import DERIVED
+from vmxd.tables.rows import Layout, Msr, Unnamed
+
+_LINUX_NAMES: Final = {"ia32_feat_ctl": "ia32_feature_control"}
+_INDEX: Final = re.compile(r"(?:0x)?([0-9a-f]{2,8})h?", re.ASCII)
+
+GROUPS: Final[dict[str, tuple[int, ...]]] = {
+    "pin": (0x481,),
+    "primary": (0x482,),
+    "secondary": (0x48B,),
+    "tertiary": (0x492,),
+    "exit": (0x483, 0x493),
+    "entry": (0x484,),
+    "controls": tuple(msr.index for msr in MSR_BY_INDEX.values() if msr.layout is not Layout.PLAIN),
+    "fixed": (0x486, 0x487, 0x488, 0x489),
+    "derived": (),
+}
+"""Short names for what the SDM puts together, each with its MSRs; "derived" is of features that are no single bit."""
 
 
-def find_feature(text: str) -> Feature:
-    """Return the feature that a name means. Raises UsageError where none or several do, with names to choose from."""
+def find_msr(text: str) -> Msr | None:
+    """Return the MSR that a name means, None where none does.
+
+    text: the SDM's name or Linux', in any case, with or without what all of them begin with (misc, true_exit_ctls), or
+    the index in hex.
+    """
+    key = text.strip().casefold().removeprefix("msr_")
+    if match := _INDEX.fullmatch(key):
+        return MSR_BY_INDEX.get(int(match[1], 16))
+    key = _LINUX_NAMES.get(key, key)
+    return next((msr for msr in MSR_BY_INDEX.values() if key in (msr.name.casefold(), _short(msr))), None)
+
+
+def _short(msr: Msr) -> str:
+    return msr.name.removeprefix("IA32_").removeprefix("VMX_").casefold()
+
+
+def find_rows(text: str) -> frozenset[str]:
+    """Return the names of the features, numbers and bits that a text means: one of them, an MSR's, or a group's.
+
+    Raises UsageError where it is none of these, or names several features.
+    """
+    key = text.strip().casefold().replace("-", "_")
+    if not find_features(text):
+        if key in GROUPS:
+            derived = {row.name for row in DERIVED} if key == "derived" else set()
+            return frozenset(derived.union(*(_rows_of(MSR_BY_INDEX[index]) for index in GROUPS[key])))
+        if msr := find_msr(key):
+            return frozenset(_rows_of(msr))
+        if any(key in _rows_of(msr) for msr in MSR_BY_INDEX.values()):
+            return frozenset((key,))
+    msrs = (name for msr in MSR_BY_INDEX.values() for name in (msr.name, _short(msr)))
+    return frozenset((find_feature(text, (*GROUPS, *msrs)).name,))
+
+
+def _rows_of(msr: Msr) -> set[str]:
+    return {row.name for row in msr.rows if not isinstance(row, Unnamed)}
+
+
+def find_feature(text: str, others: Iterable[str] = ()) -> Feature:
+    """Return the feature that a name means. Raises UsageError where none or several do, with names to choose from.
+
+    others: names of other things that would have been taken too.
+    """
     found = find_features(text)
     if len(found) == 1:
         return found[0]
@@ -20,6 +82,7 @@ def find_feature(text: str) -> Feature:
     if bit := find_bit(text):
         raise UsageError(f"{text!r} is no feature but {bit}", "vmxd features --json lists every bit and field")
     names = {alias: feature.name for feature in FEATURES.values() for alias in (feature.name, *feature.aliases)}
+    names |= {name: name for name in others}
     close = dict.fromkeys(names[match] for match in closest(text, names))
     raise UsageError(
         f"no feature is called {text!r}", f"close are: {', '.join(close)}" if close else "vmxd features lists them all"
