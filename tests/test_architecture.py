@@ -20,6 +20,7 @@ LAYERS: Final = (
     "vmxd.scan",
     "vmxd.profiles.files",
     "vmxd.answers",
+    "vmxd.difference",
     "vmxd.pasted",
     "vmxd.inventory",
     "vmxd.kvm",

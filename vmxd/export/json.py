@@ -14,7 +14,7 @@ from vmxd.compare import Group
 from vmxd.cpulist import format_cpus
 from vmxd.decode import cpuinfo_flags
 from vmxd.facts import Failed, Missing, MsrState
-from vmxd.inventory import Inventory
+from vmxd.inventory import FeatureCpus, Inventory
 from vmxd.kvm import NestedView
 from vmxd.tables import Feature, msr_name
 from vmxd.tables.msrs import MSRS
@@ -34,20 +34,12 @@ def to_json(document: Json) -> str:
 
 def inventory_document(inventory: Inventory, chosen: Collection[str] | None = None) -> Json:
     """Return what ``vmxd show --json`` prints; chosen: the features, numbers and bits to have, None: all."""
-    host, identity, verdict = inventory.host, inventory.identity, inventory.verdict
+    host, verdict = inventory.host, inventory.verdict
     return {
         "schema": SHOW_SCHEMA,
         "vmxd": vmxd.__version__,
         "source": host.source.value,
-        "host": {
-            "vendor": identity.vendor,
-            "model_name": identity.model_name,
-            "signature": identity.signature,
-            "microcode": identity.microcode,
-            "kernel": host.kernel,
-            "hypervisor": identity.hypervisor,
-            "fingerprint": identity.fingerprint,
-        },
+        "host": host_document(inventory),
         "status": verdict.status.value,
         "usable": verdict.usable,
         "reason": verdict.reason,
@@ -73,13 +65,7 @@ def inventory_document(inventory: Inventory, chosen: Collection[str] | None = No
             "features": [feature.name for feature in inventory.differing],
         },
         "feature_control": _chosen(inventory.feature_control, chosen),
-        "features": {
-            name: {
-                "value": feature.value,
-                "cpus": {presence.value: format_cpus(cpus) for presence, cpus in feature.cpus.items()},
-            }
-            for name, feature in _chosen(inventory.features, chosen).items()
-        },
+        "features": {name: feature_state(feature) for name, feature in _chosen(inventory.features, chosen).items()},
         "fields": _chosen(inventory.fields, chosen),
         "unknown_bits": {msr_name(index): f"{mask:#018x}" for index, mask in inventory.unknown.items() if mask},
         "sanity_violations": {violation.rule.name: format_cpus(violation.cpus) for violation in inventory.violations},
@@ -89,6 +75,28 @@ def inventory_document(inventory: Inventory, chosen: Collection[str] | None = No
             found.profile.name: {"fits": found.fits, "lacking": list(found.lacking), "unknown": list(found.unknown)}
             for found in inventory.profiles
         },
+    }
+
+
+def host_document(inventory: Inventory) -> Json:
+    """Return what a host is."""
+    identity = inventory.identity
+    return {
+        "vendor": identity.vendor,
+        "model_name": identity.model_name,
+        "signature": identity.signature,
+        "microcode": identity.microcode,
+        "kernel": inventory.host.kernel,
+        "hypervisor": identity.hypervisor,
+        "fingerprint": identity.fingerprint,
+    }
+
+
+def feature_state(feature: FeatureCpus) -> Json:
+    """Return a feature over the CPUs."""
+    return {
+        "value": feature.value,
+        "cpus": {presence.value: format_cpus(cpus) for presence, cpus in feature.cpus.items()},
     }
 
 
@@ -108,7 +116,7 @@ def _group(group: Group) -> Json:
     return {
         "cpus": format_cpus(group.cpus),
         "status": decoded.status.value,
-        "msrs": {msr_name(index): _msr_state(state) for index, state in decoded.msrs.items()},
+        "msrs": {msr_name(index): msr_state(state) for index, state in decoded.msrs.items()},
         "controls": {name: state.value for name, state in decoded.controls.items()},
         "cpuinfo_flags": list(cpuinfo_flags(decoded.features)),
     }
@@ -129,12 +137,13 @@ def _nested(nested: NestedView) -> Json:
     return {
         "status": nested.status.value,
         "errno": nested.errno,
-        "msrs": {msr_name(index): _msr_state(state) for index, state in msrs.items() if not isinstance(state, Missing)},
+        "msrs": {msr_name(index): msr_state(state) for index, state in msrs.items() if not isinstance(state, Missing)},
         "features": dict(nested.values),
     }
 
 
-def _msr_state(state: MsrState) -> Json:
+def msr_state(state: MsrState) -> Json:
+    """Return what is known of an MSR."""
     if isinstance(state, int):
         return {"state": "value", "value": f"{state:#018x}"}
     return {"state": "failed", "errno": state.errno} if isinstance(state, Failed) else {"state": state.value}

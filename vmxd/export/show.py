@@ -19,7 +19,7 @@ _NAME: Final = max(len(name) for name in FEATURES)
 _STATE: Final = 7
 _NARROW: Final = 60
 """Columns below which names do not stand in a column of their own."""
-_TONES: Final = {OFF: Tone.FAINT, UNKNOWN: Tone.DOUBT, DIFFERS: Tone.BAD, "invalid": Tone.BAD}
+WORD_TONES: Final = {OFF: Tone.FAINT, UNKNOWN: Tone.DOUBT, DIFFERS: Tone.BAD, "invalid": Tone.BAD}
 _HEAD: Final = ("host", "cpu", "status", "profile", "note")
 """The lines of the summary that stand above a choice of features."""
 
@@ -150,7 +150,7 @@ def _exists(msr: Msr) -> str:
 
 def _row(name: str, state: Standing, width: int | None) -> list[Line]:
     names = 0 if width is not None and width < _NARROW else _NAME
-    tone = _TONES.get(state.word, Tone.PLAIN)
+    tone = WORD_TONES.get(state.word, Tone.PLAIN)
     said = Tone.FAINT if state.word == OFF else Tone.PLAIN
     head: list[Part] = [(f"  {name:<{names}}  ", Tone.PLAIN), (f"{state.word:<{_STATE}}  ", tone)]
     column = names + _STATE + 6
