@@ -40,7 +40,7 @@ FLAGS = {
     ),
     "record": (*HOST_FLAGS, "DIR"),
     "show": (*HOST_FLAGS, *PROFILE_FLAGS, "--only", "--long", "--json", "NAME"),
-    "explain": (*HOST_FLAGS, "NAME", "missing features"),
+    "explain": (*HOST_FLAGS, "NAME", "--json", "missing features"),
     "diff": ("A", "B", "--collector.nested", "--json"),
     "metrics": (*HOST_FLAGS, *PROFILE_FLAGS, "--output", "-o"),
     "check": (

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import textwrap
+from typing import Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
-from tests.support import ALL_HOSTS, HOSTS, LAKEFIELD, vmxd
-from vmxd.export.explain import features_to_text, pasted_to_text
+from tests.support import ALL_HOSTS, HOSTS, LAKEFIELD, REPOSITORY, vmxd
+from vmxd.export.explain import names_to_text, pasted_to_text
+from vmxd.export.explain_json import explain_document
+from vmxd.export.json import to_json
 from vmxd.pasted import Lacking, Mismatch, MsrValues, Refused, VmxFlags, recognise
 from vmxd.scan import scan
-from vmxd.tables import FEATURES, MSR_BY_INDEX
+from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature
 from vmxd.tables.caveats import CAVEATS
-from vmxd.tables.rows import Layout
+from vmxd.tables.rows import Layout, Msr
 from vmxd.tables.vmcs_config import WORDS
+
+SCHEMA: Final = Draft202012Validator(json.loads((REPOSITORY / "docs/schema/explain-1.json").read_text()))
 
 KERNEL_LOG = """
 [    5.355958] kvm_intel: VMCS config on CPU 4 doesn't match reference config:
@@ -53,6 +60,8 @@ def test_a_feature_and_its_state() -> None:
           linux      VMX_FEATURE_BUS_LOCK_DETECTION, not shown in /proc/cpuinfo
           qemu       no name
           libvirt    no name
+          seen       first on Lakefield (2020), of the CPUs that vmxd has recordings of;
+                     newer ones may lack it
           here       present on CPU 4
                      bus_lock_detection is missing on CPUs 0-3:
                      IA32_VMX_PROCBASED_CTLS2[62] is 0
@@ -83,10 +92,76 @@ def test_the_reason_of_a_state(root: str, name: str, expected: str) -> None:
 @pytest.mark.parametrize("host", ALL_HOSTS)
 def test_everything_fits_a_terminal(host: str) -> None:
     """All features on any host fit 80 columns, and each of them has a state."""
-    text = features_to_text(list(FEATURES.values()), scan(str(HOSTS / host), nested=True).inventory)
+    text = names_to_text(list(FEATURES.values()), scan(str(HOSTS / host), nested=True).inventory)
 
     assert [] == [line for line in text.splitlines() if len(line) > 80 and len(line.split()) > 2]
     assert len(FEATURES) == text.count("\n  here  ")
+
+
+def test_since_when_is_a_hint() -> None:
+    """What no recording has is said to be seen on none; QEMU's models are named apart from hardware."""
+    nested = said(explain("nested_exception"))
+
+    assert "seen on no CPU that vmxd has a recording of" in nested
+    assert "the first CPU model of QEMU that wants it is DiamondRapids-v1" in nested
+    assert "CPU model" not in said(explain("bus_lock_detection"))
+
+
+# MSRs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["0x48b", "48BH", "ia32_vmx_procbased_ctls2", "MSR_IA32_VMX_PROCBASED_CTLS2"])
+def test_an_msr_and_its_values(name: str) -> None:
+    """An MSR is explained by name or index, with each value that it has on the host, bit by bit."""
+    text = said(explain(name))
+
+    assert "IA32_VMX_PROCBASED_CTLS2 (0x48b) is Secondary processor-based VM-execution controls" in text
+    assert "exists if IA32_VMX_PROCBASED_CTLS[63] = 1 (sec_controls)" in text
+    assert "here 0x035d6fff00000000 on CPUs 0-3 0x435d6fff00000000 on CPU 4" in text
+    assert "tsc_scaling[57], bus_lock_detection[62] unavailable" in text.partition("on CPU 4 0x")[2]
+
+
+def test_an_msr_without_a_value() -> None:
+    """An MSR that has no value here says why, and what it would hold."""
+    text = said(explain("IA32_FEAT_CTL", "ept_vpid_cap", root="made-no-msr-module"))
+
+    assert "IA32_FEATURE_CONTROL (0x3a) is Whether firmware allows VMX" in text
+    assert "here failed (ENOENT) holds ept_x_only[0], ept_page_walk_4[6]" in text
+    assert "hlat_max_prefix_size[53:48]" in text
+
+
+@pytest.mark.parametrize("host", ALL_HOSTS)
+def test_every_msr_fits_a_terminal(host: str) -> None:
+    """All MSRs on any host fit 80 columns, and each says what it is and how it stands."""
+    text = names_to_text(list(MSR_BY_INDEX.values()), scan(str(HOSTS / host)).inventory)
+
+    assert [] == [line for line in text.splitlines() if len(line) > 80 and len(line.split()) > 2]
+    assert len(MSR_BY_INDEX) == text.count("\n  here  ") == text.count("\n  layout  ")
+
+
+# JSON -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ALL_HOSTS)
+def test_json_obeys_its_schema(host: str) -> None:
+    """``explain --json`` of every feature and MSR on any host is what the schema says."""
+    subjects: list[Feature | Msr] = [*FEATURES.values(), *MSR_BY_INDEX.values()]
+    document = json.loads(to_json(explain_document(subjects, scan(str(HOSTS / host), nested=True).inventory)))
+
+    assert [] == [error.message for error in SCHEMA.iter_errors(document)]
+
+
+def test_json_of_a_feature_and_an_msr() -> None:
+    """The JSON has the state with its reason, what needs the feature, and each CPU's value of the MSR."""
+    document = json.loads(explain("--json", "bus_lock_detection", "0x48b"))
+    (feature,), (msr,) = document["features"], document["msrs"]
+
+    assert {"cpu": "Lakefield", "year": 2020} == feature["first_seen"]
+    assert "differs" == feature["here"]["state"]
+    assert ["bus_lock_detection is missing on CPUs 0-3: IA32_VMX_PROCBASED_CTLS2[62] is 0"] == feature["here"][
+        "reasons"
+    ]
+    assert ["0-3", "4"] == [each["cpus"] for each in msr["here"]]
 
 
 def test_caveats_are_of_features() -> None:
@@ -238,6 +313,8 @@ def test_vmcs_config_has_no_holes() -> None:
         (["0x10=0x1"], None, "vmxd features --json"),
         (["0x480=0x10000000000000000"], None, "in hex"),
         (["-"], " \n", "MSR=VALUE"),
+        (["--json", "0x480=0x1"], None, "features and MSRs by name"),
+        (["IA32_VMX_PROCBASED_CTL"], None, "IA32_VMX_PROCBASED_CTLS"),
     ],
 )
 def test_what_is_not_recognised(arguments: list[str], text: str | None, expected: str) -> None:

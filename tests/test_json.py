@@ -29,7 +29,7 @@ from vmxd.tables.rows import Layout
 
 Json = dict[str, Any]
 
-SCHEMAS: Final = {name: f"{name}-1.json" for name in ("show", "features", "check", "diff")}
+SCHEMAS: Final = {name: f"{name}-1.json" for name in ("show", "features", "check", "diff", "explain")}
 
 
 def schema(name: str) -> Json:

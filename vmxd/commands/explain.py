@@ -14,13 +14,14 @@ from vmxd.errors import UsageError
 if TYPE_CHECKING:
     from vmxd.inventory import Inventory
     from vmxd.tables import Feature
+    from vmxd.tables.rows import Msr
 
 _INPUT_MAX: Final = 1 << 20
 """Bytes of standard input that are looked at: a kernel log has its place."""
 _SHOWN: Final = 60
 
 _EPILOG: Final = """what can be pasted, as one argument or with - on standard input:
-  0x48b=0x035d6fff00000000                     an MSR and its value, or many
+  0x48b=0x035d6fff00000000                     an MSR and its value, or many (an MSR alone: its value here)
   ... missing features: vmx-vmfunc,vmx-pml     an error of libvirt or QEMU
   vmx flags : vnmi preemption_timer ...        a line of /proc/cpuinfo
   VMCS config on CPU 4 doesn't match ...       lines of the kernel log
@@ -39,21 +40,35 @@ def add(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "names", nargs="+", metavar="NAME", help="a feature by any name, or what is pasted; - reads standard input"
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="a feature or an MSR by any name, or what is pasted; - reads standard input",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON (docs/schema/explain-1.json); of features and MSRs only"
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Explain. Raises UsageError for what is not recognised, VmxdError where the host cannot be read."""
-    from vmxd.export.explain import features_to_text, needs_host, pasted_to_text
+    from vmxd.export.explain import names_to_text, needs_host, pasted_to_text
     from vmxd.pasted import Lacking, recognise
 
     names = _standard_input() if arguments.names == ["-"] else arguments.names
     pasted = recognise("\n".join(names)) or recognise(" ".join(names))
-    if pasted is None:
-        features = [_feature(name) for name in names]
-        text = features_to_text(features, _scan(arguments))
+    if arguments.json:
+        from vmxd.export.explain_json import explain_document
+        from vmxd.export.json import to_json
+
+        if pasted is not None:
+            raise UsageError("what was pasted has no JSON", "--json is for features and MSRs by name")
+        subjects = [_subject(name) for name in names]
+        text = to_json(explain_document(subjects, _scan(arguments)))
+    elif pasted is None:
+        subjects = [_subject(name) for name in names]
+        text = names_to_text(subjects, _scan(arguments))
     else:
         arguments.nested = arguments.nested or isinstance(pasted, Lacking)  # what libvirt and QEMU ask KVM for
         text = pasted_to_text(pasted, _scan(arguments) if needs_host(pasted) else None)
@@ -74,16 +89,18 @@ def _scan(arguments: argparse.Namespace) -> Inventory:
     return inventory
 
 
-def _feature(name: str) -> Feature:
+def _subject(name: str) -> Feature | Msr:
     from vmxd.pasted import recognise
-    from vmxd.tables import find_features
-    from vmxd.tables.find import find_feature
+    from vmxd.tables import MSR_BY_INDEX, find_features
+    from vmxd.tables.find import find_feature, find_msr
 
     if recognise(name):
         raise UsageError("feature names and what was pasted stand side by side", "explain them one after the other")
+    if not find_features(name) and (msr := find_msr(name)):
+        return msr
     if not find_features(name) and (len(name.split()) != 1 or "=" in name or len(name) > _SHOWN):
         raise _unrecognised(name.strip())
-    return find_feature(name)
+    return find_feature(name, (msr.name for msr in MSR_BY_INDEX.values()))
 
 
 def _unrecognised(text: str) -> UsageError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -9,13 +10,15 @@ from typing import Final
 from vmxd import cpulist
 from vmxd.answers import Answer, View, consistent, has_features
 from vmxd.decode import ControlState, Presence, control_state
-from vmxd.export.text import condition, summary_lines
+from vmxd.export.text import condition, msr_states, summary_lines
 from vmxd.facts import Missing
 from vmxd.inventory import Inventory
 from vmxd.pasted import Lacking, Mismatch, MsrValue, MsrValues, Named, Pasted, Refused, VmxFlags
 from vmxd.profiles import Profile
-from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature, msr_name
+from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.caveats import CAVEATS
+from vmxd.tables.cpu_models import CPU_MODELS, features_of
+from vmxd.tables.first_seen import first_seen
 from vmxd.tables.kvm import KVM_PARAMETERS
 from vmxd.tables.rows import AllOf, Control, Field, Flag, Layout, MayBeZero, Msr
 from vmxd.tables.vmcs_config import WORDS
@@ -27,9 +30,14 @@ Line = tuple[str, str]
 """A word and what is to be said of it."""
 
 
-def features_to_text(features: Sequence[Feature], inventory: Inventory) -> str:
-    """Return what each feature is and its state on the host; the host itself at the end."""
-    blocks = [_block(feature.name, _feature(feature, inventory)) for feature in features]
+def names_to_text(subjects: Sequence[Feature | Msr], inventory: Inventory) -> str:
+    """Return what each feature and MSR is and its state on the host; the host itself at the end."""
+    blocks = [
+        _block(each.name, _feature(each, inventory))
+        if isinstance(each, Feature)
+        else _block(f"{each.name} ({each.index:#x})", _msr(each, inventory))
+        for each in subjects
+    ]
     return "\n".join([*blocks, _host(inventory)])
 
 
@@ -77,8 +85,9 @@ def _feature(feature: Feature, inventory: Inventory) -> Iterator[Line]:
     yield from _place(feature)
     yield from _called(feature)
     yield from (("beware", text) for text in CAVEATS.get(feature.name, ()))
-    if needing := list(_needing(feature)):
+    if needing := list(needed_by(feature)):
         yield "needed by", ", ".join(needing)
+    yield from (("seen", text) for text in _seen(feature))
     yield from _state(feature, inventory)
 
 
@@ -109,7 +118,7 @@ def _called(feature: Feature) -> Iterator[Line]:
     yield "libvirt", row.libvirt or "no name"
 
 
-def _needing(feature: Feature) -> Iterator[str]:
+def needed_by(feature: Feature) -> Iterator[str]:
     """Yield what does not work without a feature: others, MSRs, parameters of kvm_intel."""
     for other in FEATURES.values():
         if isinstance(other.row, AllOf) and feature.name in other.row.of:
@@ -120,6 +129,32 @@ def _needing(feature: Feature) -> Iterator[str]:
     for parameter in KVM_PARAMETERS.values():
         if feature.name in parameter.needs.replace("|", " ").split():
             yield f"kvm_intel.{parameter.name}"
+
+
+def _seen(feature: Feature) -> Iterator[str]:
+    """Yield since when the feature is there: a hint."""
+    first = first_seen(feature.name)
+    if first is None:
+        yield "on no CPU that vmxd has a recording of"
+    else:
+        yield f"first on {first.cpu} ({first.year}), of the CPUs that vmxd has recordings of; newer ones may lack it"
+    if model := first_model(feature):
+        yield f"the first CPU model of QEMU that wants it is {model}"
+
+
+def first_model(feature: Feature) -> str | None:
+    """Return the first of QEMU's CPU models, in QEMU's order, that wants a feature in some version; kvm32 is none."""
+    return _first_models().get(feature.name)
+
+
+@functools.cache
+def _first_models() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for model in CPU_MODELS:
+        for version in range(1, model.versions + 1) if not model.name.startswith("kvm") else ():
+            for name in features_of(model, version):
+                found.setdefault(name, f"{model.name}-v{version}")
+    return found
 
 
 def _state(feature: Feature, inventory: Inventory) -> Iterator[Line]:
@@ -159,6 +194,63 @@ def _controls(feature: Feature, inventory: Inventory) -> str:
     return f", {state.value}" if state else ""
 
 
+# MSRs -------------------------------------------------------------------------------------------------------------
+
+TITLES: Final = {
+    "A.1": "Basic VMX information",
+    "A.3.1": "Pin-based VM-execution controls",
+    "A.3.2": "Primary processor-based VM-execution controls",
+    "A.3.3": "Secondary processor-based VM-execution controls",
+    "A.3.4": "Tertiary processor-based VM-execution controls",
+    "A.4.1": "Primary VM-exit controls",
+    "A.4.2": "Secondary VM-exit controls",
+    "A.5": "VM-entry controls",
+    "A.6": "Miscellaneous data",
+    "A.7": "VMX-fixed bits in CR0",
+    "A.8": "VMX-fixed bits in CR4",
+    "A.9": "VMCS enumeration",
+    "A.10": "VPID and EPT capabilities",
+    "A.11": "VM functions",
+}
+"""What an MSR is about, by its section of SDM Vol. 3D."""
+LAYOUTS: Final = {
+    Layout.PLAIN: "each bit or range of bits stands for itself",
+    Layout.CONTROLS: "a control is two bits: 1 in bits 63:32 says that it may be 1, 1 in bits 31:0 that it must be",
+    Layout.CONTROLS64: "1 says that a control may be 1; none must be",
+}
+
+
+def _msr(msr: Msr, inventory: Inventory) -> Iterator[Line]:
+    """Yield what an MSR is, and its value on a host, bit by bit; its bits where there is no value."""
+    yield "is", TITLES.get(msr.sdm, "Whether firmware allows VMX, and what else it allows")
+    yield "sdm", f"Vol. 3D {msr.sdm}" if msr.sdm in TITLES else f'Vol. 3C, "{msr.sdm}"'
+    yield "exists if", condition(msr) if msr.index != IA32_FEATURE_CONTROL else "there is VMX, SMX, SGX or LMCE"
+    yield "layout", LAYOUTS[msr.layout]
+    if msr.true is not None:
+        yield "", f"{msr_name(msr.true)} ({msr.true:#x}) has the last word on what must be 1"
+    if msr.twin_of is not None:
+        yield "", f"it has the last word on what {msr_name(msr.twin_of)} ({msr.twin_of:#x}) says must be 1"
+    values = {}
+    for text, cpus in msr_states(inventory, msr.index):
+        yield "here", f"{text} on {cpus}" if cpus else text
+        if text.startswith("0x"):
+            values[int(text, 16)] = cpus
+    for value, cpus in values.items():
+        if len(values) > 1:
+            yield f"on {cpus}", f"{value:#018x}"
+        yield from _bits(msr, value)
+    if not values:
+        yield "holds", ", ".join(_positions(msr))
+
+
+def _positions(msr: Msr) -> Iterator[str]:
+    for row in msr.rows:
+        if isinstance(row, Field):
+            yield f"{row.name}[{row.high}:{row.low}]"
+        elif isinstance(row, Flag):
+            yield f"{row.name}[{msr.feature_bit(row)}]"
+
+
 # What is pasted ---------------------------------------------------------------------------------------------------
 
 
@@ -168,8 +260,12 @@ def _msr_value(pasted: MsrValue) -> tuple[str, Iterator[Line]]:
 
 
 def _rows(msr: Msr, value: int) -> Iterator[Line]:
-    """Yield the state of each row; the names of rows that share one state are together."""
     yield "exists if", condition(msr)
+    yield from _bits(msr, value)
+
+
+def _bits(msr: Msr, value: int) -> Iterator[Line]:
+    """Yield the state of each row; the names of rows that share one state are together."""
     by_state: dict[str, list[str]] = {}
     for row in msr.rows:
         if isinstance(row, Field):

@@ -154,12 +154,13 @@ def tables_document(features: Sequence[Feature]) -> Json:
     return {
         "schema": FEATURES_SCHEMA,
         "vmxd": vmxd.__version__,
-        "msrs": [_msr(msr) for msr in MSRS],
+        "msrs": [msr_document(msr) for msr in MSRS],
         "features": [feature_document(feature) for feature in features],
     }
 
 
-def _msr(msr: Msr) -> Json:
+def msr_document(msr: Msr) -> Json:
+    """Return one MSR: its bits and numbers (those of a TRUE MSR are its twin's), and when it exists."""
     own_rows = () if msr.twin_of is not None else msr.rows
     return {
         "name": msr.name,
