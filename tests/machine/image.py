@@ -24,7 +24,8 @@ from tests.support import REPOSITORY
 HERE: Final = Path(__file__).parent
 KERNEL_FLAVOUR: Final = "cloud-amd64"
 WANTED: Final = (
-    "busybox-static", "python3", "python3-prometheus-client", "python3-psutil", "python3-h11", "msr-tools",
+    "busybox-static", "python3", "python3-prometheus-client", "python3-psutil", "python3-h11", "python3-jinja2",
+    "msr-tools",
     "util-linux",  # setpriv
 )  # fmt: skip
 PROGRAMS: Final = ("python3*", "rdmsr", "setpriv", "busybox")
