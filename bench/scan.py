@@ -84,7 +84,7 @@ def _stages(root: str) -> tuple[Callable[[], object], ...]:
     host = read_host(root)
     inventory = take_inventory(host)
     last = Scan(inventory, 0.0)
-    return (lambda: read_host(root)), (lambda: take_inventory(host)), (lambda: render(last, "/metrics"))
+    return (lambda: read_host(root)), (lambda: take_inventory(host)), (lambda: render(last))
 
 
 def _readers(root: str, count: int) -> dict[str, Callable[[], object]]:

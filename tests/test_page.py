@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import vmxd
-from tests.support import HOSTS, LAKEFIELD, REAL_HOSTS
-from vmxd.export.page import render_page
-from vmxd.export.text import summary_lines
-from vmxd.facts import Host, Source
+from tests.support import ALL_HOSTS, HOSTS, LAKEFIELD, REAL_HOSTS
+from vmxd.export import page_view
+from vmxd.export.json import inventory_document, to_json
+from vmxd.export.page import render_page, render_pages
+from vmxd.facts import Failed, Host, Reading, Source
 from vmxd.inventory import Inventory, take_inventory
+from vmxd.profiles.files import builtin_profiles
 from vmxd.scan import scan
+from vmxd.tables import FEATURES, MSR_BY_INDEX
 
 LAKEFIELD_HOST: Final = scan(str(LAKEFIELD)).inventory.host
-VOID: Final = frozenset(("meta", "link", "br", "hr", "img", "input"))
+PAGE_BYTES_MAX: Final = 60_000
+"""Of a whole page as it is sent, to a browser at the end of a thin line."""
+VOID: Final = frozenset(("meta", "link", "br", "hr", "img", "input", "wbr"))
 HOSTILE: Final = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
     "' onmouseover='alert(1)",
-    "</title></style></dd></dl><h1>",
-    "<!-- ",
+    "</title></style></script></dd></dl><h1>",
+    "<!-- notice -->",
     "&lt;script&gt;",
-    "&copy; {rows} {0} %s",
+    "{{ 7 * 7 }}{% raw %}",
     "a & b < c > d",
 )
 
@@ -86,81 +95,208 @@ class Page(HTMLParser):
         return [attributes[name] for _, attributes in self.tags if name in attributes]
 
 
+def inventory_of(name: str) -> Inventory:
+    """Scan a recording as the server does."""
+    return scan(str(HOSTS / name), nested=True, profiles=builtin_profiles()).inventory
+
+
+def page_of(inventory: Inventory, telemetry_path: str = "/metrics") -> Page:
+    """Render a page and take it apart."""
+    html, _ = render_page(inventory, telemetry_path)
+    assert html.startswith(b"<!DOCTYPE html>\n")
+    return Page(html.replace(b"<!-- notice -->", b""))
+
+
 def render(host: Host, telemetry_path: str = "/metrics") -> Page:
     """Render a host's page and take it apart."""
-    return Page(render_page(take_inventory(host), telemetry_path))
+    return page_of(take_inventory(host), telemetry_path)
 
 
-def says(inventory: Inventory) -> list[str]:
-    """Return what is to be said of a host, less the words that it is said under."""
-    return [text for _, text in summary_lines(inventory)]
-
-
-@pytest.mark.parametrize("name", REAL_HOSTS)
+@pytest.mark.parametrize("name", ALL_HOSTS)
 def test_html(name: str) -> None:
-    """The page is HTML5 that needs no repair: every element is closed where it should be."""
-    page = render(scan(str(HOSTS / name)).inventory.host)
+    """The page is HTML that needs no repair; each id is there once, and each link on the page leads somewhere."""
+    page = page_of(inventory_of(name))
+    ids = page.attributes("id")
 
     assert ["DOCTYPE html"] == page.declarations
-    assert [] == page.errors
-    assert [] == page.unclosed
-    assert [] == page.comments
+    assert ([], [], []) == (page.errors, page.unclosed, page.comments)
     assert {"lang": "en"} == dict(page.tags)["html"]
-    assert {"charset": "utf-8"} in [attributes for tag, attributes in page.tags if tag == "meta"]
+    assert len(set(ids)) == len(ids)
+    assert {href[1:] for href in page.attributes("href") if href and href.startswith("#")} <= set(ids)
+    assert page.texts["h1"] == page.shape.count("h1") * [inventory_of(name).identity.model_name or "Unknown model"]
+    assert page.shape.count("table") == page.shape.count("caption")
+    assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
 
 
-@pytest.mark.parametrize("name", REAL_HOSTS)
-def test_summary(name: str) -> None:
-    """The page says all that the summary of ``vmxd show`` says, in its order."""
-    inventory = scan(str(HOSTS / name)).inventory
-    page = Page(render_page(inventory, "/metrics"))
+@pytest.mark.parametrize("name", ALL_HOSTS)
+def test_size(name: str) -> None:
+    """The page, and the JSON, are small."""
+    pages = render_pages(inventory_of(name), "/metrics")
 
-    assert says(inventory) == page.texts["dd"]
-    assert [word for word, _ in summary_lines(inventory) if word] == page.texts["dt"]
-    assert [f"vmxd: {inventory.identity.model_name}"] == page.texts["title"]
-    assert [f"vmxd {vmxd.__version__}"] == page.texts["small"]
+    assert len(pages.page) < PAGE_BYTES_MAX
+    assert len(pages.inventory) < PAGE_BYTES_MAX
+
+
+@pytest.mark.parametrize("name", ALL_HOSTS)
+def test_states(name: str) -> None:
+    """Every feature is there, in the order of the SDM, on or off as the metrics say, and unknown is never off."""
+    inventory = inventory_of(name)
+    rows = [attributes for tag, attributes in page_of(inventory).tags if "data-key" in attributes and tag == "tr"]
+    differing = {feature.name for feature in inventory.differing}
+    keys = {True: "on", False: "off", None: "unknown"}
+
+    assert [
+        (feature.name, "differs" if feature.name in differing else keys[feature.value])
+        for feature in inventory.features.values()
+    ] == [(row["id"], row["data-key"]) for row in rows]
+
+
+def test_control_states() -> None:
+    """A control's state is more than on: Skylake must set some controls, and may clear some that once were always 1."""
+    rows = {row.name: row for group in page_view.feature_groups(inventory_of("skylake-6700k")) for row in group.rows}
+
+    assert "default1-clearable" == rows["cr3_load_exiting"].state
+    assert "on" == rows["ept"].state
+    assert "off" == rows["tertiary_controls"].state
+    assert ("no such MSR",) == rows["ipi_virt"].notes
+    assert set(page_view.STATES) >= {row.state for row in rows.values()}
+    assert {"forced"} == {
+        row.state
+        for row in page_view.feature_groups(inventory_of("yonah-t2600"))[2].rows
+        if row.name == "cr3_load_exiting"
+    }
 
 
 def test_lakefield() -> None:
-    """The page of Lakefield names the CPU that differs, the MSR and the feature."""
+    """The page of Lakefield says which CPU differs, in which MSR and feature, and shows both values."""
     page = render(LAKEFIELD_HOST)
 
-    assert "no: CPU 4 differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection)" in page.texts["dd"]
+    assert any("CPU 4 differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection)." in text for text in page.texts["li"])
+    assert {"CPUs 0-3: off", "CPU 4: on"} <= set(page.texts["small"])
+    assert {"0x035d6fff00000000", "0x435d6fff00000000"} <= set(page.texts["code"])
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("made-future", "Set, and no source names them: IA32_VMX_BASIC[57,59,63], "),
+        ("made-all-unreadable", "/dev/cpu/*/msr may not be opened by this user (EACCES) on CPUs 0-3."),
+        ("made-nested", "enable_apicv=N leaves off what every CPU has: apicv, vapic_reg, vid, posted_intr."),
+    ],
+)
+def test_findings(name: str, says: str) -> None:
+    """What is odd stands at the top."""
+    assert any(says in finding.text for finding in page_view.findings(inventory_of(name)))
+    assert any(says in text for text in page_of(inventory_of(name)).texts["li"])
+
+
+def test_guests() -> None:
+    """Where KVM was asked there is a column of what guests get, else none."""
+    nested, plain = page_of(inventory_of("made-nested")), page_of(inventory_of("lakefield-i5-l16g7"))
+
+    assert "Guests" in nested.texts["th"]
+    assert 75 == sum(text.startswith("yes") for text in nested.texts["td"])
+    assert "Guests" not in plain.texts["th"]
+
+
+@given(st.sampled_from(sorted(MSR_BY_INDEX)), st.integers(0, (1 << 64) - 1))
+def test_set_bits(index: int, value: int) -> None:
+    """Whatever the value, what is listed of it are the bits that are set, each once, the highest first."""
+    readings = {**LAKEFIELD_HOST.readings, index: dict.fromkeys(range(5), value)}
+    rows = page_view.msr_rows(take_inventory(replace(LAKEFIELD_HOST, readings=readings)))
+    (row,) = (row for row in rows if row.address == f"{index:#x}")
+    bits = row.values[0].bits
+    spans = [set(range(bit.low, bit.high + 1)) for bit in bits]
+    ones = {bit for bit in range(64) if value >> bit & 1}
+
+    if row.values[0].text == f"{value:#018x}":  # else another MSR says that it is absent
+        assert ones <= set().union(*spans)
+        assert all(span & ones for span in spans)
+        assert sum(map(len, spans)) == len(set().union(*spans))
+        assert sorted(bits, key=lambda bit: -bit.high) == list(bits)
+        unknown = sum(1 << bit.low for bit in bits if bit.is_unknown)
+        assert value & ~MSR_BY_INDEX[index].explained == unknown
+
+
+def test_many_values() -> None:
+    """A host of which every CPU has values of its own does not make a page of their size."""
+    count = 3000
+    readings = {index: {cpu: (cpu << 32) + index for cpu in range(count)} for index in LAKEFIELD_HOST.readings}
+    host = replace(LAKEFIELD_HOST, online=tuple(range(count)), present=tuple(range(count)), readings=readings)
+
+    assert len(render_pages(take_inventory(host), "/metrics").page) < 2 * PAGE_BYTES_MAX
 
 
 def test_recording_is_marked() -> None:
     """A page of a recording says so before all else, with its root."""
     page = render(LAKEFIELD_HOST)
-    (banner,) = (text for text in page.texts["p"] if "recording" in text)
+    (banner,) = (attributes for tag, attributes in page.tags if attributes.get("class") == "notice")
 
-    assert ["h1", "p", "dl"] == [tag for tag in page.shape if tag in ("h1", "p", "dl")][:3]
-    assert ["recording"] == page.attributes("class")
-    assert str(LAKEFIELD) in banner
+    assert page.tags.index(("p", banner)) < page.shape.index("h1")
+    assert str(LAKEFIELD) in page.texts["code"]
 
 
 def test_live_host_is_not_marked() -> None:
     """A page of the machine itself says nothing of a recording."""
-    html = render_page(take_inventory(replace(LAKEFIELD_HOST, source=Source.LIVE, root="/")), "/metrics")
+    page = render(replace(LAKEFIELD_HOST, source=Source.LIVE, root="/"))
 
-    assert [] == Page(html).attributes("class")
-    assert ["/"] == Page(html).texts["dd"][:1]
-    assert b"recording" not in re.sub(rb"<style>.*</style>", b"", html, flags=re.DOTALL)
+    assert "notice" not in page.attributes("class")
+    assert not any("A recording," in text for text in page.texts["p"])
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/vmx/metrics", "/"])
-def test_link(path: str) -> None:
-    """The page has one link, to the metrics."""
-    assert [path] == render(LAKEFIELD_HOST, path).attributes("href")
+def test_notices() -> None:
+    """There is a page for a host that has changed since, and one for a scan that failed; they differ in that alone."""
+    pages = render_pages(take_inventory(LAKEFIELD_HOST), "/metrics")
+    plain, stale, failed = (gzip.decompress(each).decode() for each in pages[:3])
+    notice = re.compile(r'<p class="notice bad"><strong>(.*?)</strong>.*?</p>')
+
+    assert None is notice.search(plain)
+    assert ["Out of date."] == notice.findall(stale)
+    assert ["The last scan failed."] == notice.findall(failed)
+    assert {plain} == {notice.sub("", each) for each in (stale, failed)}
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/vmx/metrics"])
+def test_links(path: str) -> None:
+    """The page leads to the metrics, the JSON and itself, and nowhere else."""
+    links = [
+        href for tag, attributes in render(LAKEFIELD_HOST, path).tags if tag == "a" and (href := attributes["href"])
+    ]
+
+    assert {path, "/inventory.json"} == {href for href in links if not href.startswith("#")}
+
+
+def test_policy() -> None:
+    """The browser is told to run our style and script, by the hash of their very bytes, and nothing else."""
+    html, policy = render_page(take_inventory(LAKEFIELD_HOST), "/metrics")
+    page = Page(html)
+    directives = dict(each.split(" ", 1) for each in policy.split("; "))
+
+    for tag in ("style", "script"):
+        (text,) = page.texts[tag]
+        assert (
+            f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" == directives[f"{tag}-src"]
+        )
+    assert "'none'" == directives["default-src"]
+    assert "unsafe" not in policy
+    assert not {name for name in ("style", "src") if page.attributes(name)}
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
 
 
 @pytest.mark.parametrize("name", REAL_HOSTS)
 def test_nothing_from_elsewhere(name: str) -> None:
-    """The page loads nothing: no script, image, frame, font or stylesheet, from here or elsewhere."""
-    html = render_page(scan(str(HOSTS / name)).inventory, "/metrics")
+    """The page loads nothing: no image, frame, font or stylesheet, from here or elsewhere."""
+    html, _ = render_page(inventory_of(name), "/metrics")
 
-    assert not {"script", "img", "iframe", "link", "object", "embed", "form", "base"} & set(Page(html).shape)
-    assert [] == Page(html).attributes("src")
-    assert None is re.search(rb"url\(|@import|https?:|//", html)
+    assert not {"img", "iframe", "object", "embed", "form", "base"} & set(Page(html).shape)
+    assert None is re.search(rb"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", html)
+
+
+def test_json() -> None:
+    """/inventory.json is what ``vmxd show --json`` prints."""
+    inventory = take_inventory(LAKEFIELD_HOST)
+
+    assert to_json(inventory_document(inventory)) == gzip.decompress(render_pages(inventory, "/").inventory).decode()
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -174,18 +310,18 @@ def test_hostile_recording(text: str, tmp_path: Path) -> None:
     cpuinfo.write_text("\n".join(edited) + "\n")
     (root / "proc/sys/kernel").mkdir(parents=True)
     (root / "proc/sys/kernel/osrelease").write_text(f"{text}\n")
+    parameters = root / "sys/module/kvm_intel/parameters"
+    parameters.mkdir(parents=True)
+    (parameters / "ple_gap").write_text(f"{text}\n")
     inventory = scan(str(root)).inventory
-    page = Page(render_page(inventory, "/metrics"))
-    shown = text.strip()
+    page = page_of(inventory)
 
-    assert (shown, shown, shown) == (inventory.identity.model_name, inventory.identity.vendor, inventory.host.kernel)
-    assert render(LAKEFIELD_HOST).shape == page.shape
     assert ([], [], []) == (page.errors, page.unclosed, page.comments)
-    assert [f"vmxd: {shown}"] == page.texts["title"]
-    assert f"{shown}, {shown}" in page.texts["dd"]
-    assert f"recording {root}" in page.texts["dd"]
-    assert any(str(root) in paragraph for paragraph in page.texts["p"])
-    assert any(f"kernel {shown}" in line for line in page.texts["dd"])
+    assert f"vmxd: {text}" == page.texts["title"][0]
+    assert [text] == page.texts["h1"]
+    assert {text, str(root)} <= {*page.texts["dd"], *page.texts["code"]}
+    shape = render(replace(inventory.host, root="/", kernel="6", cpus=LAKEFIELD_HOST.cpus)).shape
+    assert shape == page.shape
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -193,10 +329,11 @@ def test_hostile_path(text: str) -> None:
     """The path of the metrics cannot leave its attribute."""
     page = render(LAKEFIELD_HOST, f"/{text}")
 
-    assert [f"/{text}"] == page.attributes("href")
+    assert f"/{text}" in page.attributes("href")
     assert render(LAKEFIELD_HOST).shape == page.shape
 
 
+@settings(max_examples=20)
 @given(st.text(), st.text(), st.text())
 def test_any_text(model_name: str, root: str, note: str) -> None:
     """Whatever a host says, the page keeps its shape, and its declared encoding."""
@@ -205,12 +342,34 @@ def test_any_text(model_name: str, root: str, note: str) -> None:
     noted = render(replace(LAKEFIELD_HOST, cpus=cpus, root=root, notes=(note,)))
 
     assert render(LAKEFIELD_HOST).shape == page.shape
-    assert page.shape.count("dd") + 1 == noted.shape.count("dd")
+    assert page.shape.count("li") + 1 == noted.shape.count("li")
 
 
 def test_root_that_is_not_utf8(tmp_path: Path) -> None:
-    """A directory whose name is no UTF-8 still has a page."""
+    """A directory whose name is no UTF-8 still has a page, and JSON."""
     root = tmp_path / "caf\udce9"
     shutil.copytree(LAKEFIELD, root)
+    pages = render_pages(scan(str(root)).inventory, "/metrics")
 
-    assert "recording" in Page(render_page(scan(str(root)).inventory, "/metrics")).texts["p"][0]
+    assert "caf?" in gzip.decompress(pages.page).decode()
+    assert gzip.decompress(pages.inventory).decode()
+
+
+def test_failed_msr() -> None:
+    """A feature whose MSR could not be read says so, and where."""
+    misc: dict[int, Reading] = {0: Failed("EIO"), **dict.fromkeys(range(1, 5), 1 << 6)}
+    readings = {**LAKEFIELD_HOST.readings, 0x485: misc}
+    inventory = take_inventory(replace(LAKEFIELD_HOST, readings=readings))
+    (row,) = (row for group in page_view.feature_groups(inventory) for row in group.rows if row.name == "activity_hlt")
+
+    assert ("on", ("CPU 0: unknown, read failed", "CPUs 1-4: on")) == (row.state, row.notes)
+    assert len(FEATURES) == sum(page_view.counts(page_view.feature_groups(inventory)).values())
+
+
+def test_metrics_without_jinja2() -> None:
+    """``vmxd metrics`` has no need of Jinja2, and does not wait for it."""
+    command = [sys.executable, "-X", "importtime", "-m", "vmxd", "metrics", "--root", str(LAKEFIELD)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+    assert "prometheus_client" in result.stderr
+    assert "jinja2" not in result.stderr

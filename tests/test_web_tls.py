@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import logging
 import os
 import re
@@ -28,12 +29,12 @@ from tests.web_yml import ALICE, ALL_TLS13, BASE, ECDSA_128, ECDSA_256, FULL, MU
 from vmxd.export.live import Live
 from vmxd.export.render import render
 from vmxd.export.server import Server as HttpServer
-from vmxd.export.site import Site
+from vmxd.export.site import Pages, Site
 from vmxd.export.tls import CIPHER_SUITES, ContextSource, TlsConfig
 from vmxd.export.web_config import WebConfigFile
 from vmxd.scan import scan
 
-PAGE: Final = render(scan(str(LAKEFIELD)), "/metrics")
+METRICS: Final = render(scan(str(LAKEFIELD)))
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +86,9 @@ def serving(path: str) -> Iterator[Server]:
 
 
 async def _serve(listener: socket.socket, file: WebConfigFile, ending: asyncio.Event) -> None:
-    site = Site(PAGE._replace(page=b"hello"), "/metrics", Live())
+    site = Site(METRICS, "/metrics", Live())
+    hello = gzip.compress(b"hello")
+    site.set_pages(Pages(hello, hello, hello, policy="default-src 'none'", inventory=b""))
     server = HttpServer(site, [listener], file)
     server.start()
     await ending.wait()

@@ -6,7 +6,7 @@ import argparse
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from vmxd.commands import EXIT_FINE
@@ -28,6 +28,7 @@ signals:
   SIGHUP   scan again
   SIGTERM  end
 """
+_OTHER_PATHS: Final = ("/", "/healthz", "/inventory.json")
 _TELEMETRY_PATH: Final = re.compile(r"/[A-Za-z0-9\-._~/]*")
 
 
@@ -99,10 +100,10 @@ def run(arguments: argparse.Namespace) -> int:
     from vmxd.export.attempt import begin
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a first scan to repeat
-    if not _TELEMETRY_PATH.fullmatch(arguments.telemetry_path) or arguments.telemetry_path in ("/", "/healthz"):
+    if not _TELEMETRY_PATH.fullmatch(arguments.telemetry_path) or arguments.telemetry_path in _OTHER_PATHS:
         raise UsageError(
             f"the metrics cannot be at {arguments.telemetry_path!r}",
-            "--web.telemetry-path is a slash and letters, digits, -._~/, and neither / nor /healthz",
+            f"--web.telemetry-path is a slash and letters, digits, -._~/, and none of {', '.join(_OTHER_PATHS)}",
         )
 
     def begin_scan() -> Attempt:
@@ -115,11 +116,15 @@ def run(arguments: argparse.Namespace) -> int:
         first.child.kill()
 
 
-def _scan_and_render(arguments: argparse.Namespace) -> tuple[object, ...]:
+def _scan_and_render(arguments: argparse.Namespace) -> Iterator[tuple[object, ...]]:
+    """Yield the fields of a Rendered, then those of the Pages, which take the longer."""
     from vmxd.export.render import render
 
     scan, features = scan_to_export(arguments)
-    return tuple(render(scan, arguments.telemetry_path, features))
+    yield tuple(render(scan, features))
+    from vmxd.export.page import render_pages
+
+    yield tuple(render_pages(scan.inventory, arguments.telemetry_path))
 
 
 def _serve(arguments: argparse.Namespace, begin_scan: Callable[[], Attempt], first: Attempt) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from vmxd.errors import VmxdError
@@ -20,7 +20,7 @@ class Attempt:
     witness: Witness | None
 
 
-def begin(root: str, scan: Callable[[], object]) -> Attempt:
+def begin(root: str, scan: Callable[[], Iterable[object]]) -> Attempt:
     """Look at a host, then have it scanned."""
     files = Files(root)
     stamp = recording_stamp(files)

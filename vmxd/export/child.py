@@ -1,4 +1,4 @@
-"""Work in a process of its own, which hands back what it found and ends.
+"""Work in a process of its own, which hands back what it found, piece by piece, and ends.
 
 Where it scans and renders, the process that faces the network holds neither the tables nor the libraries that it takes,
 answers while MSRs are read, and tells systemd so.
@@ -11,20 +11,27 @@ import marshal
 import os
 import signal
 import traceback
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Iterable
+from typing import IO, TYPE_CHECKING, Final, NoReturn
 
 from vmxd.errors import VmxdError
+
+if TYPE_CHECKING:
+    import asyncio
+
+_LENGTH: Final = 8
+"""Bytes before each message that say how long it is."""
 
 
 class Child:
     """A process that calls a function; started at once.
 
-    function: returns what marshal can write: built-in types, and no subclass of one.
+    function: yields what marshal can write: built-in types, and no subclass of one.
     """
 
-    def __init__(self, function: Callable[[], object]) -> None:
+    def __init__(self, function: Callable[[], Iterable[object]]) -> None:
         self._answers, writing = os.pipe()
+        self._read = bytearray()
         self._pid = os.fork()
         if not self._pid:
             _run(function, writing)
@@ -33,36 +40,41 @@ class Child:
     def kill(self) -> None:
         """End it where it still runs."""
         if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
+            with contextlib.suppress(PermissionError):  # the parent was root and is no more; it ends with the pipe
+                os.kill(self._pid, signal.SIGKILL)
             self._reap()
 
-    async def result(self) -> object:
-        """Return what the function returned. Raises the VmxdError that it raised, or one that says how it ended."""
+    async def receive(self) -> object:
+        """Return what the function yielded next. Raises the VmxdError that it raised, or one that says how it ended."""
         import asyncio  # noqa: PLC0415 (the first child starts before the parent has it)
 
         loop = asyncio.get_running_loop()
-        ended = loop.create_future()
-        chunks: list[bytes] = []
-
-        def read() -> None:
+        while (message := self._take()) is None:
+            readable: asyncio.Future[None] = loop.create_future()
+            loop.add_reader(self._answers, _wake, readable)
+            try:
+                await readable
+            finally:
+                loop.remove_reader(self._answers)
             chunk = os.read(self._answers, 1 << 16)
-            chunks.append(chunk)
-            if not chunk and not ended.done():
-                ended.set_result(None)
-
-        loop.add_reader(self._answers, read)
-        try:
-            await ended
-        finally:
-            loop.remove_reader(self._answers)
-        code = self._reap()
-        if code != 0:
-            how = f"signal {-code}" if code < 0 else "the error above"
-            raise VmxdError(f"the scan was ended by {how}", "if it was not you, that is a fault of vmxd: report it")
-        error, answer = marshal.loads(b"".join(chunks))  # noqa: S302 (our own child's)
+            if not chunk:
+                code = self._reap()
+                how = f"signal {-code}" if code < 0 else "the error above" if code else "nothing more to say"
+                raise VmxdError(f"the scan was ended by {how}", "if it was not you, that is a fault of vmxd: report it")
+            self._read += chunk
+        error, answer = marshal.loads(message)  # noqa: S302 (our own child's)
         if error is not None:
             raise VmxdError(*error)
         return answer
+
+    def _take(self) -> bytes | None:
+        """Take the first message of what was read; None where it is not all there."""
+        end = _LENGTH + int.from_bytes(self._read[:_LENGTH], "little")
+        if len(self._read) < max(end, _LENGTH + 1):
+            return None
+        message = bytes(self._read[_LENGTH:end])
+        del self._read[:end]
+        return message
 
     def _reap(self) -> int:
         os.close(self._answers)
@@ -71,7 +83,12 @@ class Child:
         return os.waitstatus_to_exitcode(status)
 
 
-def _run(function: Callable[[], object], writing: int) -> NoReturn:
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _run(function: Callable[[], Iterable[object]], writing: int) -> NoReturn:
     """Be the child: hold nothing of the parent's but standard streams and the pipe."""
     code = 1
     try:
@@ -83,13 +100,12 @@ def _run(function: Callable[[], object], writing: int) -> NoReturn:
             if int(name) > 2 and int(name) != writing:
                 with contextlib.suppress(OSError):  # the one that listed them
                     os.close(int(name))
-        answer: tuple[tuple[str, str] | None, object]
-        try:
-            answer = None, function()
-        except VmxdError as error:
-            answer = (str(error), error.hint), None
         with open(writing, "wb") as pipe:
-            pipe.write(marshal.dumps(answer))  # type: ignore[arg-type]
+            try:
+                for answer in function():
+                    _send(pipe, None, answer)
+            except VmxdError as error:
+                _send(pipe, (str(error), error.hint), None)
         code = 0
     except BrokenPipeError:
         pass  # the parent is gone
@@ -97,3 +113,9 @@ def _run(function: Callable[[], object], writing: int) -> NoReturn:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def _send(pipe: IO[bytes], error: tuple[str, str] | None, answer: object) -> None:
+    message = marshal.dumps((error, answer))  # type: ignore[arg-type]
+    pipe.write(len(message).to_bytes(_LENGTH, "little") + message)
+    pipe.flush()

@@ -13,7 +13,8 @@ from typing import Final, Protocol
 import h11
 
 import vmxd
-from vmxd.export.site import Response, Site, header
+from vmxd.export.live import Live
+from vmxd.export.site import Response, header
 from vmxd.export.stream import ContextSource, Stream
 
 HEADER_BYTES_MAX: Final = 16 * 1024
@@ -29,8 +30,10 @@ DISCARDED_BYTES_MAX: Final = 1024 * 1024
 _STEP: Final = 512
 """h11 looks at its limit only when bytes are handed over, so they are in steps that cannot hide a large request."""
 
+_JOINED_MAX: Final = 64 * 1024
+"""Longer bodies are sent apart from their head."""
+
 _COMMON: Final = (("Server", f"vmxd/{vmxd.__version__}"), ("X-Content-Type-Options", "nosniff"))
-_UNAUTHORIZED: Final = Response.of_status(HTTPStatus.UNAUTHORIZED, ("WWW-Authenticate", 'Basic charset="UTF-8"'))
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -39,8 +42,8 @@ class Keeper(Protocol):
     """What a connection needs of its server."""
 
     @property
-    def site(self) -> Site:
-        """What to answer with, as of now."""
+    def live(self) -> Live:
+        """Where answers are counted."""
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -52,8 +55,8 @@ class Keeper(Protocol):
     def forget(self, connection: HttpConnection) -> None:
         """Take note that the connection is no more."""
 
-    def authorize(self, authorization: str | None) -> Awaitable[bool] | None:
-        """Return whether a request with this Authorization header may be answered; None: any may."""
+    def answer(self, request: h11.Request) -> Response | Awaitable[Response]:
+        """Return the answer to a request, or who knows it when it can be given."""
 
 
 class HttpConnection:
@@ -170,17 +173,17 @@ class HttpConnection:
                 return
 
     def _decide(self, request: h11.Request, *, close: bool) -> None:
-        """Answer the request, at once or as soon as it is known whether its sender may have an answer."""
-        verdict = self._keeper.authorize(header(request, b"authorization") or None)
-        if verdict is None:
-            self._answer(request, self._keeper.site.answer(request), close=close)
+        """Answer the request, at once or as soon as the answer is known."""
+        response = self._keeper.answer(request)
+        if isinstance(response, Response):
+            self._answer(request, response, close=close)
         else:
-            self._decision = asyncio.ensure_future(self._answer_if(verdict, request, close=close))
+            self._decision = asyncio.ensure_future(self._answer_later(request, response, close=close))
 
-    async def _answer_if(self, verdict: Awaitable[bool], request: h11.Request, *, close: bool) -> None:
-        allowed = await verdict
+    async def _answer_later(self, request: h11.Request, awaited: Awaitable[Response], *, close: bool) -> None:
+        response = await awaited
         self._decision = None
-        self._answer(request, self._keeper.site.answer(request) if allowed else _UNAUTHORIZED, close=close)
+        self._answer(request, response, close=close)
         self._go_on()
 
     def _answer(self, request: h11.Request, response: Response, *, close: bool) -> None:
@@ -221,13 +224,18 @@ class HttpConnection:
         self._stream.close()
 
     def _send(self, response: Response, *, close: bool, body: bool) -> None:
-        self._keeper.site.live.requests[response.status] += 1
+        self._keeper.live.requests[response.status] += 1
         self._set_deadline(REQUEST_SECONDS)
         start = _start(response.status, response.headers, self._keeper.headers, close)
         date = _http_date(int(time.time()))
         size = len(response.body)
+        head = b"%bDate: %b\r\nContent-Length: %d\r\n\r\n" % (start, date, size)
         data = response.body if body else b""
-        self._stream.write(b"%bDate: %b\r\nContent-Length: %d\r\n\r\n%b" % (start, date, size, data))
+        if len(data) > _JOINED_MAX:  # the body is the site's own, which no client need have a copy of
+            self._stream.write(head)
+            self._stream.write(data)
+        else:
+            self._stream.write(head + data)
 
 
 def _new_parser() -> h11.Connection:

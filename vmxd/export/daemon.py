@@ -22,7 +22,7 @@ from vmxd.export.child import Child
 from vmxd.export.live import Live
 from vmxd.export.notify import WATCHDOG, notify, reloading, watchdog_seconds
 from vmxd.export.server import Server
-from vmxd.export.site import Rendered, Site
+from vmxd.export.site import Pages, Rendered, Site
 from vmxd.host.files import Files
 from vmxd.host.witness import Witness, recording_stamp
 from vmxd.privilege import drop_to
@@ -84,10 +84,12 @@ class Daemon:
             rendered = await scan
         except asyncio.CancelledError:
             return
-        server = Server(self._make_site(rendered), self._listeners, self._web_config)
+        site = self._make_site(rendered)
+        server = Server(site, self._listeners, self._web_config)
         self._drop_privilege()
         self._watch()
         server.start()
+        pages = loop.create_task(_take_pages(first.child, site))
         notify("READY=1", f"STATUS={self._status}")
         watchdog = watchdog_seconds()
         turn = min(TURN_SECONDS, watchdog / 2) if watchdog else TURN_SECONDS
@@ -104,6 +106,7 @@ class Daemon:
             if watchdog:
                 notify(*WATCHDOG)
         notify("STOPPING=1")
+        pages.cancel()
         if self._rescan is not None:
             self._rescan.cancel()
         server.stop()
@@ -170,13 +173,26 @@ class Daemon:
         else:
             self._last_error = ""
             self._live.scan_failed = False
-            server.site = self._make_site(rendered)
+            site = server.site = self._make_site(rendered)
             self._watch()
+            await _take_pages(child, site)
         finally:
             child.kill()
             self._rescan = None
         notify("READY=1", f"STATUS={self._status}")
 
 
+async def _take_pages(child: Child, site: Site) -> None:
+    """Give a site its pages when they come, and let the child end."""
+    pages = None
+    try:
+        pages = Pages(*cast("tuple[Any, ...]", await child.receive()))
+    except VmxdError as error:
+        log.error("there is no page: %s (hint: %s)", error, error.hint)
+    finally:
+        child.kill()
+    site.set_pages(pages)
+
+
 async def _rendered(child: Child) -> Rendered:
-    return Rendered(*cast("tuple[Any, ...]", await child.result()))
+    return Rendered(*cast("tuple[Any, ...]", await child.receive()))

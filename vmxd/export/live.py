@@ -18,6 +18,7 @@ CODES: Final = (
     HTTPStatus.METHOD_NOT_ALLOWED,
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     HTTPStatus.NOT_IMPLEMENTED,
+    HTTPStatus.SERVICE_UNAVAILABLE,
 )
 """Every status that the server answers with: a counter that is there from the start shows its first increase."""
 

@@ -1,49 +1,113 @@
-"""The page at /: the host at a glance, where its metrics are, and whether it is a recording."""
+"""The page at /, and /inventory.json: rendered once per scan, in the child that scans. The only user of Jinja2."""
 
 from __future__ import annotations
 
-from html import escape
+import base64
+import gzip
+import hashlib
+import time
+from importlib import resources
 from typing import Final
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
 import vmxd
-from vmxd.export.text import summary_lines
-from vmxd.facts import Source
+from vmxd import cpulist
+from vmxd.export import cpu_map, page_view
+from vmxd.export.json import inventory_document, to_json
+from vmxd.export.site import Pages
+from vmxd.facts import Missing, Source
 from vmxd.inventory import Inventory
 
-_PAGE: Final = """<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>vmxd: {title}</title>
-<style>
-:root {{ color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }}
-body {{ max-width: 52rem; margin: 2rem auto; padding: 0 1rem }}
-dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.5rem }}
-dt {{ font-weight: 600 }} dd {{ grid-column: 2; margin: 0; overflow-wrap: anywhere }}
-.recording {{ border: 1px solid; border-radius: .25rem; padding: .5rem 1rem }}
-</style>
-<h1>vmxd</h1>
-{banner}<dl>
-{rows}</dl>
-<p><a href="{metrics}">Metrics</a></p>
-<p><small>vmxd {version}</small></p>
-</html>
-"""
-
-_BANNER: Final = '<p class="recording">This is a recording of a host, {root}, not the machine that serves it.</p>\n'
+_NOTICE: Final = b"<!-- notice -->"
+"""Where in the page a notice goes; no text of a host can contain it, since all of them are escaped."""
+_STALE: Final = (
+    "Out of date.",
+    "The host has changed since this was read: microcode, CPUs, kvm_intel, a resume or a reboot.",
+)
+_FAILED: Final = (
+    "The last scan failed.",
+    "This is the last good one; the log of vmxd says why.",
+)
+_MODULE: Final = {Missing.ABSENT: "kvm_intel is not loaded.", Missing.NOT_RECORDED: "kvm_intel was not recorded."}
 
 
-def render_page(inventory: Inventory, telemetry_path: str) -> bytes:
-    """Return the page as UTF-8; everything that came from the host is escaped."""
-    rows = "".join(
-        (f"<dt>{escape(word)}</dt>" if word else "") + f"<dd>{escape(text)}</dd>\n"
-        for word, text in summary_lines(inventory)
+def render_pages(inventory: Inventory, telemetry_path: str) -> Pages:
+    """Render a scan for people, and for other tools; telemetry_path: where the metrics are."""
+    page, policy = render_page(inventory, telemetry_path)
+    return Pages(
+        page=_pack(page.replace(_NOTICE, b"")),
+        page_stale=_pack(page.replace(_NOTICE, _notice(*_STALE))),
+        page_failed=_pack(page.replace(_NOTICE, _notice(*_FAILED))),
+        policy=policy,
+        inventory=_pack(to_json(inventory_document(inventory)).encode(errors="replace")),
     )
-    recorded = inventory.host.source is Source.RECORDING
-    return _PAGE.format(
-        title=escape(inventory.identity.model_name or "unknown model"),
-        banner=_BANNER.format(root=escape(inventory.host.root)) if recorded else "",
-        rows=rows,
-        metrics=escape(telemetry_path),
+
+
+def render_page(inventory: Inventory, telemetry_path: str) -> tuple[bytes, str]:
+    """Return the page as UTF-8, with a mark where a notice may go, and its Content-Security-Policy.
+
+    Everything that came from the host is escaped; style and script are inline, and allowed by their hashes.
+    """
+    templates = resources.files("vmxd.export") / "templates"
+    style, script = ((templates / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    environment = Environment(
+        loader=PackageLoader("vmxd.export"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    host, groups = inventory.host, page_view.feature_groups(inventory)
+    parameters = host.kvm_parameters
+    html = environment.get_template("page.html").render(
         version=vmxd.__version__,
-    ).encode(errors="replace")
+        telemetry_path=telemetry_path,
+        style=Markup(style),  # noqa: S704 (our own)
+        script=Markup(script),  # noqa: S704
+        notice=Markup(_NOTICE.decode()),  # noqa: S704
+        inventory=inventory,
+        is_recording=host.source is Source.RECORDING,
+        read_at=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(host.read_at)),
+        firmware=page_view.firmware(inventory),
+        groups=groups,
+        counts=page_view.counts(groups),
+        states=page_view.STATES,
+        findings=page_view.findings(inventory),
+        maps=cpu_map.draw(inventory),
+        cpus=_cpu_rows(inventory),
+        module=_MODULE[parameters] if isinstance(parameters, Missing) else "",
+        parameters=page_view.parameter_rows(inventory),
+        nested=page_view.nested_text(inventory),
+        msrs=page_view.msr_rows(inventory),
+    )
+    return html.encode(errors="replace"), policy
+
+
+def _cpu_rows(inventory: Inventory) -> list[tuple[str, str, int, str]]:
+    """Return for each kind of CPU that there is: the kind, what that means, how many, and which."""
+    by_kind: dict[str, list[int]] = {kind: [] for kind in cpu_map.KINDS}
+    for cpu, kind in cpu_map.kinds_of(inventory).items():
+        by_kind[kind].append(cpu)
+    return [
+        (kind, words, len(by_kind[kind]), cpulist.describe(by_kind[kind]))
+        for kind, words in cpu_map.KINDS.items()
+        if by_kind[kind]
+    ]
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _notice(title: str, text: str) -> bytes:
+    return f'<p class="notice bad"><strong>{title}</strong> {text}</p>'.encode()
+
+
+def _pack(data: bytes) -> bytes:
+    return gzip.compress(data, mtime=0)

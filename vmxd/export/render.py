@@ -1,4 +1,4 @@
-"""A scan as everything that a server hands out or says of it, ready made."""
+"""A scan as what a server must have at once: the metrics, ready made, and what it says of the host in its log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from vmxd import cpulist
 from vmxd.export.exposition import Exposition, LiveFamily
 from vmxd.export.metrics import HostCollector, to_openmetrics, to_text
 from vmxd.export.negotiate import Format
-from vmxd.export.page import render_page
 from vmxd.export.self_metrics import LiveCollector, SelfCollector
 from vmxd.export.site import Rendered
 from vmxd.facts import Source
@@ -19,15 +18,14 @@ from vmxd.tables import FEATURES
 _EOF: Final = b"# EOF\n"
 
 
-def render(scan: Scan, telemetry_path: str, features: Collection[str] = FEATURES) -> Rendered:
-    """Render a scan in every form; features: those that have series of their own."""
+def render(scan: Scan, features: Collection[str] = FEATURES) -> Rendered:
+    """Render the metrics of a scan in every format; features: those that have series of their own."""
     host, verdict = scan.inventory.host, scan.inventory.verdict
     warnings = list(host.notes)
     if scan.inventory.failed:
         warnings.insert(0, f"not every MSR could be read on {cpulist.describe(scan.inventory.failed)}")
     return Rendered(
         expositions={format_.value: tuple(expose(scan, format_, features)) for format_ in Format},
-        page=render_page(scan.inventory, telemetry_path),
         kind=host.source.value,
         root=host.root,
         is_live=host.source is Source.LIVE,

@@ -10,11 +10,15 @@ import logging
 import resource
 import socket
 from collections.abc import Awaitable, Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
+
+import h11
 
 from vmxd.export.connection import HttpConnection
 from vmxd.export.listen import describe
-from vmxd.export.site import Site
+from vmxd.export.live import Live
+from vmxd.export.site import Response, Site, header
 
 if TYPE_CHECKING:
     import ssl
@@ -29,6 +33,7 @@ TLS_CONNECTIONS_MAX: Final = 64
 """The same with TLS, where OpenSSL keeps some 70 KiB for each connection, in its handshake too."""
 SEND_BUFFER_BYTES: Final = 32 * 1024
 """What the kernel is to keep of answers that a client does not take: one or two. It would keep megabytes."""
+_UNAUTHORIZED: Final = Response.of_status(HTTPStatus.UNAUTHORIZED, ("WWW-Authenticate", 'Basic charset="UTF-8"'))
 _OTHER_FILES: Final = 32
 _ACCEPT_BATCH: Final = 16
 _RETRY_SECONDS: Final = 0.1
@@ -60,13 +65,27 @@ class Server:
         """Headers of every answer."""
         return self._web_config.current.headers if self._web_config is not None else ()
 
-    def authorize(self, authorization: str | None) -> Awaitable[bool] | None:
-        """Return whether a request with this Authorization header may be answered; None: any may."""
+    @property
+    def live(self) -> Live:
+        """Where answers are counted."""
+        return self.site.live
+
+    def answer(self, request: h11.Request) -> Response | Awaitable[Response]:
+        """Return the answer to a request, or who knows it when it can be given."""
         if self._web_config is None:
-            return None
+            return self.site.answer(request)
         self._web_config.refresh()
         users = self._web_config.current.users
-        return self._authenticator.check(authorization, users) if users else None
+        if not users:
+            return self.site.answer(request)
+        allowed = self._authenticator.check(header(request, b"authorization") or None, users)
+        return self._answer_if(allowed, request)
+
+    async def _answer_if(self, allowed: Awaitable[bool], request: h11.Request) -> Response:
+        if not await allowed:
+            return _UNAUTHORIZED
+        response = self.site.answer(request)
+        return response if isinstance(response, Response) else await response
 
     def start(self) -> None:
         """Begin to accept connections."""

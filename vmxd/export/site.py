@@ -1,8 +1,12 @@
-"""What is served: paths to answers, made ready once per scan."""
+"""What is served: paths to answers, made ready once per scan; the metrics first, the pages when they are done."""
 
 from __future__ import annotations
 
+import asyncio
+import zlib
+from collections.abc import Awaitable
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -15,10 +19,8 @@ from vmxd.export.negotiate import Format, accepts_gzip, choose_format
 
 PLAIN: Final = ("Content-Type", "text/plain; charset=utf-8")
 _HTML: Final = ("Content-Type", "text/html; charset=utf-8")
-_PAGE_POLICY: Final = (
-    "Content-Security-Policy",
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-)
+_JSON: Final = ("Content-Type", "application/json")
+_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +38,13 @@ class Response:
 
 
 class Rendered(NamedTuple):
-    """All that a server hands out and says of one scan, ready made: built-in types only, so that it may cross a pipe.
+    """The metrics of one scan, and what a server says of it: built-in types only, so that it may cross a pipe.
 
     expositions: content type to the parts of an Exposition. is_comparable: whether any capability MSR has a value.
     status, reason, hint: the verdict on the host.
     """
 
     expositions: dict[str, tuple[Any, ...]]
-    page: bytes
     kind: str
     root: str
     is_live: bool
@@ -55,17 +56,37 @@ class Rendered(NamedTuple):
     warnings: tuple[str, ...]
 
 
+class Pages(NamedTuple):
+    """What people and other tools get of one scan, compressed with gzip; to cross a pipe as well.
+
+    page: HTML; page_stale, page_failed: the same where the host has changed since, and where it could not be scanned
+    again. policy: the pages' Content-Security-Policy. inventory: JSON.
+    """
+
+    page: bytes
+    page_stale: bytes
+    page_failed: bytes
+    policy: str
+    inventory: bytes
+
+
 class Site:
-    """The metrics, a health check and the page of one scan; ``live``: the state of the server."""
+    """The metrics, a health check and the pages of one scan; ``live``: the state of the server."""
 
     def __init__(self, rendered: Rendered, telemetry_path: str, live: Live) -> None:
         self.live = live
         self._telemetry_path = telemetry_path
         self._expositions = {Format(name): Exposition(*parts) for name, parts in rendered.expositions.items()}
-        self._page = rendered.page
+        self._pages: Pages | None = None
+        self._has_settled = asyncio.Event()
 
-    def answer(self, request: h11.Request) -> Response:
-        """Return the answer to a request."""
+    def set_pages(self, pages: Pages | None) -> None:
+        """Answer requests for the pages, which wait until then; None: there are none."""
+        self._pages = pages
+        self._has_settled.set()
+
+    def answer(self, request: h11.Request) -> Response | Awaitable[Response]:
+        """Return the answer to a request, or who knows it when it can be given."""
         if request.method not in (b"GET", b"HEAD"):
             return Response.of_status(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD"))
         path = _path(request.target.decode("latin-1"))
@@ -73,9 +94,27 @@ class Site:
             return self._metrics(request)
         if path == "/healthz":
             return Response(HTTPStatus.OK, b"ok\n")
-        if path == "/":
-            return Response(HTTPStatus.OK, self._page, (_HTML, _PAGE_POLICY))
+        if path in ("/", "/inventory.json"):
+            return self._page(path, request)
         return Response.of_status(HTTPStatus.NOT_FOUND)
+
+    async def _page(self, path: str, request: h11.Request) -> Response:
+        await self._has_settled.wait()
+        if self._pages is None:
+            return Response.of_status(HTTPStatus.SERVICE_UNAVAILABLE)
+        headers: tuple[tuple[str, str], ...] = (("Vary", "Accept-Encoding"),)
+        if path == "/":
+            headers = (_HTML, ("Content-Security-Policy", self._pages.policy), *headers)
+            body = self._pages.page
+            if self.live.scan_failed:
+                body = self._pages.page_failed
+            elif self.live.stale:
+                body = self._pages.page_stale
+        else:
+            headers, body = (_JSON, *headers), self._pages.inventory
+        if accepts_gzip(header(request, b"accept-encoding")):
+            return Response(HTTPStatus.OK, body, (*headers, ("Content-Encoding", "gzip")))
+        return Response(HTTPStatus.OK, _unpack(body), headers)
 
     def _metrics(self, request: h11.Request) -> Response:
         format_ = choose_format(header(request, b"accept"))
@@ -84,6 +123,12 @@ class Site:
         if accepts_gzip(header(request, b"accept-encoding")):
             return Response(HTTPStatus.OK, exposition.render_gzip(values), (*headers, ("Content-Encoding", "gzip")))
         return Response(HTTPStatus.OK, exposition.render(values), headers)
+
+
+@lru_cache(maxsize=2)
+def _unpack(data: bytes) -> bytes:
+    """Return what was compressed: one copy for all who take no gzip and are slow to read."""
+    return zlib.decompress(data, _GZIP_WINDOW)
 
 
 def _path(target: str) -> str:

@@ -51,7 +51,7 @@ class Stream:
         self._make_context = make_context
         self._tls: ssl.SSLSocket | None = None
         self._is_shaking_hands = make_context is not None
-        self._unsent = b""
+        self._unsent: bytes | memoryview = b""
         self._reads = False
         self._writes = False
         self._is_at_end = False
@@ -95,8 +95,8 @@ class Stream:
             self._loop.remove_reader(self._socket)
 
     def write(self, data: bytes) -> None:
-        """Hand bytes over; what does not fit now goes as the client takes it."""
-        self._unsent += data
+        """Hand bytes over; what does not fit now goes as the client takes it, and is not copied."""
+        self._unsent = b"".join((self._unsent, data)) if self._unsent else memoryview(data)
         self._flush(waited=False)
 
     def end(self) -> None:
@@ -177,6 +177,7 @@ class Stream:
         try:
             while self._unsent:
                 self._unsent = self._unsent[self._socket.send(self._unsent) :]
+            self._unsent = b""  # an empty view would keep what it was a view of
         except OSError as error:
             if self._must_wait(error):
                 self._watch_for_room(True)
