@@ -7,6 +7,7 @@
 # make generated  rewrite the completion scripts and the man page in deploy/share and look at the difference
 # make docs   build the documentation as a site, build/site/index.html
 # make docs-output  rewrite what the documentation shows: outputs of commands, pages generated from the code
+# make screenshots  take docs/images anew (apt-get install chromium fonts-inter fonts-jetbrains-mono)
 # make test-machine  boot Linux on emulated CPUs and test vmxd there, in 20 minutes on 2 idle cores; MODEL=haswell: that guest only
 # make verification  copy what the last whole run of test-machine has shown to docs/verification.md
 
@@ -17,7 +18,7 @@ EXAMPLE = tests/hosts/lakefield-i5-l16g7
 READY   = $(VENV)/.ready
 TESTED  = $(VENV)/.ready-for-tests
 
-.PHONY: run test test-machine verification bench bench-fleet golden generated docs docs-output clean
+.PHONY: run test test-machine verification bench bench-fleet golden generated docs docs-output screenshots clean
 
 $(READY): pyproject.toml vmxd/__init__.py
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
@@ -73,6 +74,9 @@ docs: $(TESTED)
 docs-output: $(TESTED)
 	$(VENV)/bin/pytest tests/test_docs_site.py tests/test_docs_commands.py --update-docs
 	git diff --stat -- '*.md'
+
+screenshots: $(TESTED)
+	$(VENV)/bin/python -m tests.screenshots
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis .machine
