@@ -7,9 +7,19 @@ from typing import Final, NamedTuple
 
 from vmxd import cpulist
 from vmxd.answers import consistent
-from vmxd.compare import Group
-from vmxd.decode import ControlState, Presence
-from vmxd.export.text import parameter_text, state_text
+from vmxd.export.text import (
+    CLEARABLE,
+    DIFFERS,
+    FORCED,
+    INVALID,
+    OFF,
+    ON,
+    UNKNOWN,
+    describe_cpus,
+    parameter_text,
+    state_here,
+    state_text,
+)
 from vmxd.facts import Failed, Missing
 from vmxd.inventory import Inventory
 from vmxd.kvm import NestedStatus
@@ -20,9 +30,6 @@ from vmxd.tables.kvm import KVM_PARAMETERS
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import Field, Flag, Layout, Msr, Unnamed
 
-ON, CLEARABLE, FORCED, OFF, INVALID, UNKNOWN, DIFFERS = (
-    "on", "default1-clearable", "forced", "off", "invalid", "unknown", "differs"
-)  # fmt: skip
 STATES: Final = {
     ON: "software may use it",
     CLEARABLE: "on; once always 1, and may be 0 here by the TRUE MSR",
@@ -42,11 +49,6 @@ REGISTERS: Final = {
 }  # fmt: skip
 """The bits of CR0 and CR4, SDM Vol. 3A 2.5: those of IA32_VMX_CR0_FIXED0 and its like."""
 _ON: Final = frozenset((ON, CLEARABLE, FORCED))
-_CONTROLS: Final = {
-    ControlState.FORCED: FORCED,
-    ControlState.DEFAULT1_CLEARABLE: CLEARABLE,
-    ControlState.INVALID: INVALID,
-}
 _VALUES_MAX: Final = 6
 """Distinct values of one MSR that are shown; a host that is whole has one, a hybrid one two."""
 
@@ -167,7 +169,7 @@ def _short(msr: Msr) -> str:
 def _feature(inventory: Inventory, feature: Feature, parameter: str | None) -> FeatureRow:
     cpus: dict[tuple[str, str], list[int]] = {}
     for group in inventory.groups:
-        cpus.setdefault(_state(group, feature), []).extend(group.cpus)
+        cpus.setdefault(state_here(group, feature), []).extend(group.cpus)
     words = {state for state, _ in cpus}
     known = words - {UNKNOWN}
     if len(known) == 1:
@@ -179,7 +181,10 @@ def _feature(inventory: Inventory, feature: Feature, parameter: str | None) -> F
     if len(cpus) == 1:
         notes = [why for _, why in cpus if why]
     else:
-        notes = [f"{cpulist.describe(at)}: {word}{f', {why}' if why else ''}" for (word, why), at in cpus.items()]
+        notes = [
+            f"{describe_cpus(inventory.host, at)}: {word}{f', {why}' if why else ''}"
+            for (word, why), at in cpus.items()
+        ]
     if parameter:
         notes.append(f"not used by KVM: {parameter}")
     row = feature.row
@@ -196,21 +201,6 @@ def _feature(inventory: Inventory, feature: Feature, parameter: str | None) -> F
         places=_places(feature),
         caveats=CAVEATS.get(feature.name, ()),
     )
-
-
-def _state(group: Group, feature: Feature) -> tuple[str, str]:
-    """Return a feature's state on a group's CPUs, and why, where that is not plain."""
-    presence, control = group.decoded.features[feature.name], group.decoded.controls.get(feature.name)
-    if presence is Presence.FAILED:
-        return UNKNOWN, "read failed"
-    if presence is Presence.NOT_RECORDED:
-        return UNKNOWN, "not recorded"
-    if control in _CONTROLS:
-        return _CONTROLS[control], ""
-    if presence is Presence.PRESENT:
-        return ON, ""
-    is_absent = feature.msr is not None and group.decoded.msrs[feature.msr.index] is Missing.ABSENT
-    return OFF, "no such MSR" if is_absent else ""
 
 
 def _guests(inventory: Inventory, name: str) -> str | None:
@@ -337,14 +327,14 @@ def msr_rows(inventory: Inventory) -> tuple[MsrRow, ...]:
 def _msr(inventory: Inventory, index: int) -> MsrRow:
     texts: dict[str, tuple[int | None, list[int]]] = {}
     for group in inventory.groups:
-        state = group.decoded.msrs.get(index)
+        state = group.decoded.msrs.get(index, Missing.NOT_RECORDED)
         value = state if isinstance(state, int) else None
-        texts.setdefault(state_text(group, index), (value, []))[1].extend(group.cpus)
+        texts.setdefault(state_text(state), (value, []))[1].extend(group.cpus)
     ranked = sorted(texts.items(), key=lambda item: -len(item[1][1]))
     shown = tuple(
         MsrValue(
             text,
-            cpulist.describe(cpus) if len(texts) > 1 else "",
+            describe_cpus(inventory.host, cpus) if len(texts) > 1 else "",
             () if value is None else tuple(_set_bits(index, value)),
         )
         for text, (value, cpus) in ranked[:_VALUES_MAX]

@@ -181,6 +181,9 @@ ON: Final = "on"
 OFF: Final = "off"
 UNKNOWN: Final = "unknown"
 DIFFERS: Final = "differs"
+CLEARABLE: Final = ControlState.DEFAULT1_CLEARABLE.value
+FORCED: Final = ControlState.FORCED.value
+INVALID: Final = ControlState.INVALID.value
 _CONTROL_WORDS: Final = {ControlState.OPTIONAL: ON, ControlState.UNAVAILABLE: OFF}
 _PRESENCE_WORDS: Final = {Presence.PRESENT: ON, Presence.ABSENT: OFF}
 
@@ -199,7 +202,7 @@ class Standing:
 
 def standing(inventory: Inventory, feature: Feature) -> Standing:
     """Return how a feature stands on a host."""
-    states = _by_cpus(inventory, lambda group: _state_here(group, feature))
+    states = _by_cpus(inventory, lambda group: state_here(group, feature))
     known = {word for word, _ in states} - {UNKNOWN}
     word = DIFFERS if len(known) > 1 else known.pop() if known else UNKNOWN
     details = [text for state, cpus in states.items() if (text := _said(inventory, word, state, cpus))]
@@ -221,7 +224,7 @@ def _said(inventory: Inventory, word: str, state: tuple[str, str], cpus: Collect
     return f"{where} {here}" + (f": {why}" if why else "")
 
 
-def _state_here(group: Group, feature: Feature) -> tuple[str, str]:
+def state_here(group: Group, feature: Feature) -> tuple[str, str]:
     """Return a feature's state on a group's CPUs, and why where that is not plain."""
     presence = group.decoded.features[feature.name]
     if presence in (Presence.FAILED, Presence.NOT_RECORDED):
