@@ -52,6 +52,7 @@ CONTRACT: Final[Mapping[str, frozenset[str]]] = {
         "vmx_sanity_violations": "rule",
         "vmx_profile_missing_features": "profile",
         "vmx_host_info": "vendor model_name signature microcode hypervisor fingerprint",
+        "vmx_kernel_info": "release",
         "vmx_vmcs_region_bytes": "",
         "vmx_vmcs_revision": "",
         "vmx_preemption_timer_tsc_shift": "",

@@ -192,6 +192,11 @@ class HostCollector(Collector):
         host.add_metric((), {name: value or "" for name, value in labels.items()})
         yield host
 
+        kernel = info("vmx_kernel", "Release of the kernel that ran.", "/proc/sys/kernel/osrelease", ("release",))
+        if self.inventory.host.kernel is not None:
+            kernel.add_metric((self.inventory.host.kernel,), {})
+        yield kernel
+
     def _fields(self) -> Iterator[Metric]:
         for field, name, documentation, source in FIELD_METRICS:
             if field in self.inventory.fields:
