@@ -38,6 +38,8 @@ class FleetHost:
     vendor to kernel: None where not known. inconsistent: how many CPUs differ from the most common values.
     failed: how many CPUs have MSRs that could not be read.
     kind: its features and values; None where nothing is known.
+    nested: what KVM offers to guests, of the features that were asked for, by name; one of which that is not known is
+    not in it. None where that was not asked for, or KVM could not be asked.
     """
 
     name: str
@@ -53,20 +55,30 @@ class FleetHost:
     inconsistent: int = 0
     failed: int = 0
     kind: Kind | None = None
+    nested: Mapping[str, bool] | None = None
 
     def has(self, feature: str) -> bool | None:
         """Whether every CPU has a feature; None where that is not known, on some CPU that failed for instance."""
         value = self.kind.features.get(feature) if self.kind else None
         return None if value and self.failed else value
 
+    def offers(self, feature: str) -> bool | None:
+        """Whether KVM offers a feature to guests; None where that is not known."""
+        return self.nested.get(feature) if self.nested is not None else None
+
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Hosts, sorted by name; source: what they were read from, for people; taken_at: Unix time in seconds."""
+    """Hosts, sorted by name.
+
+    source: what they were read from, for people. taken_at: Unix time in seconds.
+    warnings: why hosts may be missing, one sentence each; the source answered in part only.
+    """
 
     hosts: tuple[FleetHost, ...]
     source: str
     taken_at: float
+    warnings: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
