@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vmxd.errors import RootError, VmxdError
@@ -16,8 +16,10 @@ Progress = Callable[[int, int], None]
 """Told how many hosts are done, and of how many."""
 
 
-def read_recordings(directory: str, progress: Progress) -> Fleet:
+def read_recordings(directory: str, progress: Progress, *, nested: bool = False) -> Fleet:
     """Read every recording in a directory; one that is damaged is a host of which nothing is known.
+
+    nested: also what KVM offers to guests, where it was recorded.
 
     Raises RootError where there is no such directory, or no recording in it.
     """
@@ -33,15 +35,16 @@ def read_recordings(directory: str, progress: Progress) -> Fleet:
     kinds: dict[object, Kind] = {}
     hosts = []
     for done, name in enumerate(names, 1):
-        hosts.append(_read(name, str(Path(directory, name)), kinds))
+        hosts.append(read_recording(name, str(Path(directory, name)), kinds, nested=nested))
         progress(done, len(names))
     read_at = max(os.stat(Path(directory, name)).st_mtime for name in names)
     return Fleet(tuple(hosts), directory, read_at)
 
 
-def _read(name: str, root: str, kinds: dict[object, Kind]) -> FleetHost:
+def read_recording(name: str, root: str, kinds: dict[object, Kind], *, nested: bool = False) -> FleetHost:
+    """Read one recording. kinds: those of other hosts, by all that makes them equal."""
     try:
-        inventory = scan(root).inventory
+        inventory = scan(root, nested=nested).inventory
     except VmxdError as error:
         return FleetHost(name, reason=str(error))
     identity = inventory.identity
@@ -60,6 +63,7 @@ def _read(name: str, root: str, kinds: dict[object, Kind]) -> FleetHost:
         inconsistent=len(inventory.inconsistent),
         failed=len(inventory.failed),
         kind=kinds.setdefault(key, kind) if kind.features else None,
+        nested=_known(inventory.nested.values) if inventory.nested and inventory.nested.decoded else None,
     )
 
 
@@ -67,8 +71,12 @@ def _kind(inventory: Inventory) -> Kind:
     capabilities = ((index, msr.most_common) for index, msr in inventory.msrs.items() if index != IA32_FEATURE_CONTROL)
     return Kind(
         inventory.identity.fingerprint,
-        {name: value for name, each in inventory.features.items() if (value := each.value) is not None},
+        _known({name: each.value for name, each in inventory.features.items()}),
         {index: value for index, value in capabilities if isinstance(value, int)},
-        dict(inventory.unknown),
+        {index: mask for index, mask in inventory.unknown.items() if mask},
         tuple(feature.name for feature in inventory.differing),
     )
+
+
+def _known(values: Mapping[str, bool | None]) -> dict[str, bool]:
+    return {name: value for name, value in values.items() if value is not None}

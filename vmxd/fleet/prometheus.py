@@ -1,0 +1,270 @@
+"""A Prometheus as a fleet: what every vmxd host says of itself, and one host of each kind in full.
+
+A few series of each host are asked for; vmx_msr_info, and vmx_feature where CPUs differ, of one host for each
+fingerprint. All queries are as of one time, that of the first.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from vmxd.fleet.api import Api, PrometheusError, Series
+from vmxd.fleet.kinds import NO_VMX, make_kind, msr_index, msr_value
+from vmxd.fleet.model import Fleet, FleetHost, Kind
+from vmxd.fleet.targets import name_hosts
+
+Target = frozenset[tuple[str, str]]
+"""What tells one target from another: its labels, those of the metrics themselves left out."""
+
+OWN_LABELS: Final = frozenset(
+    ("__name__", "vendor", "model_name", "signature", "microcode", "hypervisor", "fingerprint", "status", "state")
+    + ("msr", "value", "feature", "release")
+)
+"""Labels of vmxd's metrics that are not of the target."""
+
+BATCH: Final = 100
+"""Hosts named in one query."""
+ALONE_MAX: Final = 250
+"""Hosts that no fingerprint stands for and that are looked at all the same, one by one."""
+
+_REASONS: Final = {
+    "no_vmx": "there is no VMX",
+    "disabled_by_firmware": "firmware has locked VMX off in IA32_FEATURE_CONTROL",
+    "smx_only": "firmware allows VMX inside SMX (Intel TXT) only",
+    "unlocked": "IA32_FEATURE_CONTROL is not locked: VMXON faults until firmware or the kernel locks it",
+    "unreadable": "the CPU has or may have VMX, but its MSRs cannot be read",
+    "unknown": "whether VMX may be used is not known: IA32_FEATURE_CONTROL was not recorded or could not be read",
+    "usable": "VMX may be used",
+}
+_STALE: Final = "its recording is out of date: the host has changed since (vmxd_recording_stale)"
+_DOWN: Final = "Prometheus cannot scrape it (up is 0)"
+_NO_STATUS: Final = "Prometheus has its vmx_host_info but no vmx_status"
+_TOO_MANY: Final = f"its CPUs could not all be read, as on more than {ALONE_MAX} other hosts, and it was not looked at"
+_UNSERVED: Final = "Prometheus has no value of its MSRs"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which hosts, when, and what of them beside the hardware.
+
+    matchers: label matchers of PromQL as they stand in braces, "" for all. at: Unix time in seconds, None for now.
+    nested: features of which it is asked whether KVM offers them.
+    """
+
+    matchers: str = ""
+    at: float | None = None
+    nested: tuple[str, ...] = ()
+
+
+def read_prometheus(api: Api, asked: Asked) -> Fleet:
+    """Ask a Prometheus for a fleet. Raises PrometheusError, also where it has no host."""
+    return _Reader(api, asked).read()
+
+
+def quote(text: str) -> str:
+    """Return a string of PromQL that means a text."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def one_of(label: str, values: Iterable[str]) -> str:
+    """Return a matcher for a label that has one of several values."""
+    return f"{label}=~{quote('|'.join(map(re.escape, values)))}"
+
+
+def all_of(*matchers: str) -> str:
+    """Return matchers, each a list of them or "", as one list."""
+    return ",".join(filter(None, matchers))
+
+
+class _Reader:
+    """One reading of a fleet; series are kept by target."""
+
+    def __init__(self, api: Api, asked: Asked) -> None:
+        self._api = api
+        self._asked = asked
+        self._at = asked.at
+
+    def read(self) -> Fleet:
+        infos = self._query("vmx_host_info")
+        if self._at is None:
+            self._at = infos[0].samples[0][0] if infos else time.time()
+        hosts = {_target(series): _host(series) for series in infos}
+        down = [_target(series) for series in self._down()]
+        if not hosts and not down:
+            raise self._nothing()
+        self._tell(hosts)
+        kinds = self._kinds({target: host for target, host in hosts.items() if host.status})
+        found = [
+            *(_with_kind(host, kinds.get(target)) for target, host in hosts.items()),
+            *(FleetHost("", dict(target), reason=_DOWN) for target in down if target not in hosts),
+        ]
+        return Fleet(name_hosts(found), self._api.url, self._at, tuple(self._api.warnings))
+
+    def _query(self, metric: str, *matchers: str, suffix: str = "") -> list[Series]:
+        return self._api.query(f"{metric}{{{all_of(self._asked.matchers, *matchers)}}}{suffix}", self._at)
+
+    def _down(self) -> list[Series]:
+        """Ask for targets that are down, of jobs in which there is a vmxd, or was an hour or a day ago."""
+        build = f"vmxd_build_info{{{self._asked.matchers}}}"
+        jobs = f"({build} or {build} offset 1h or {build} offset 1d)"
+        return self._query("up", suffix=f" == 0 and on (job) {jobs}")
+
+    def _nothing(self) -> PrometheusError:
+        where = f" with {self._asked.matchers}" if self._asked.matchers else ""
+        when = " at that time" if self._asked.at is not None else ""
+        hint = "let it scrape vmxd on each host (docs/first-hour.md)"
+        if where or when:
+            hint = f"look at {' and '.join(['--selector'] * bool(where) + ['--at'] * bool(when))}; or {hint}"
+        error = PrometheusError(f"{self._api.url} has no metrics of vmxd{where}{when}", hint)
+        for warning in self._api.warnings:
+            error = PrometheusError(f"{error}, and {warning}", "ask again when all of its storage answers")
+        return error
+
+    def _tell(self, hosts: dict[Target, FleetHost]) -> None:
+        """Put into hosts what other series say of them."""
+
+        def put(found: list[Series], change: Callable[[FleetHost, Series], FleetHost]) -> None:
+            for series in found:
+                if (target := _target(series)) in hosts:
+                    hosts[target] = change(hosts[target], series)
+
+        put(
+            self._query("vmx_status", suffix=" == 1"),
+            lambda host, series: replace(
+                host,
+                status=series.labels.get("status"),
+                reason=_REASONS.get(series.labels.get("status", "")),
+            ),
+        )
+        put(self._query("vmx_kernel_info"), lambda host, series: replace(host, kernel=series.labels.get("release")))
+        put(
+            self._query("vmx_inconsistent_cpus", suffix=" > 0"),
+            lambda host, series: replace(host, inconsistent=int(series.value)),
+        )
+        put(
+            self._query("vmx_cpus", 'state="failed"', suffix=" > 0"),
+            lambda host, series: replace(host, failed=int(series.value)),
+        )
+        put(
+            self._query("vmxd_recording_stale", suffix=" == 1"),
+            lambda host, _: replace(host, status=None, reason=_STALE),
+        )
+        if self._asked.nested:
+            self._tell_nested(put)
+
+    def _tell_nested(self, put: Callable[[list[Series], Callable[[FleetHost, Series], FleetHost]], None]) -> None:
+        """Ask what KVM offers of the features, in one series a host where it offers them all."""
+        named = one_of("feature", self._asked.nested)
+        every = dict.fromkeys(self._asked.nested, True)
+        counts = f"count without (feature) (vmx_nested_feature{{{all_of(self._asked.matchers, named)}}})"
+        put(
+            self._api.query(counts, self._at),
+            lambda host, series: replace(host, nested=every if series.value == len(every) else {}),
+        )
+        put(
+            self._query("vmx_nested_feature", named, suffix=" == 0"),
+            lambda host, series: replace(host, nested={**(host.nested or {}), series.labels["feature"]: False}),
+        )
+
+    # Kinds -----------------------------------------------------------------------------------------------------------
+
+    def _kinds(self, hosts: Mapping[Target, FleetHost]) -> dict[Target, Kind | str]:
+        """Return the kind of each host, or why it has none."""
+        kinds: dict[Target, Kind | str] = {}
+        groups: dict[object, list[Target]] = {}
+        fingerprints: dict[Target, str] = {}
+        alone = 0
+        for target, host in hosts.items():
+            fingerprint = host.kind.fingerprint if host.kind else None
+            fingerprints[target] = fingerprint or ""
+            if host.status == "no_vmx" and not fingerprint:
+                kinds[target] = NO_VMX
+            elif fingerprint and not (host.failed and host.inconsistent):
+                groups.setdefault(fingerprint, []).append(target)
+            elif (alone := alone + 1) > ALONE_MAX:
+                kinds[target] = _TOO_MANY
+            else:
+                groups[target] = [target]
+        speakers = {min(group, key=lambda each: bool(hosts[each].failed)): group for group in groups.values()}
+        values = self._values(speakers)
+        unsure = [each for each in speakers if hosts[each].inconsistent or hosts[each].failed or each not in values]
+        exported = self._exported(unsure)
+        differing_msrs, differing = self._differing([each for each in unsure if hosts[each].inconsistent])
+        for speaker, group in speakers.items():
+            kind = make_kind(
+                fingerprints[speaker] or None,
+                values.get(speaker, {}),
+                exported.get(speaker, {}),
+                differing_msrs.get(speaker, ()),
+                differing.get(speaker, ()),
+            )
+            kinds |= dict.fromkeys(group, kind if kind.features else _UNSERVED)
+        return kinds
+
+    def _of(self, targets: Collection[Target], metric: str, *matchers: str, suffix: str = "") -> Iterator[Series]:
+        """Ask for a metric of some targets."""
+        wanted = set(targets)
+        instances = sorted({dict(target).get("instance", "") for target in targets})
+        for start in range(0, len(instances), BATCH):
+            names = one_of("instance", instances[start : start + BATCH])
+            found = self._query(metric, names, *matchers, suffix=suffix)
+            yield from (series for series in found if _target(series) in wanted)
+
+    def _values(self, targets: Collection[Target]) -> dict[Target, dict[int, int]]:
+        values: dict[Target, dict[int, int]] = {}
+        for series in self._of(targets, "vmx_msr_info", 'msr!="IA32_FEATURE_CONTROL"'):
+            index, value = msr_index(series.labels.get("msr", "")), msr_value(series.labels.get("value", ""))
+            if index is not None and value is not None:
+                values.setdefault(_target(series), {})[index] = value
+        return values
+
+    def _exported(self, targets: Collection[Target]) -> dict[Target, dict[str, bool]]:
+        exported: dict[Target, dict[str, bool]] = {}
+        for series in self._of(targets, "vmx_feature"):
+            exported.setdefault(_target(series), {})[series.labels["feature"]] = bool(series.value)
+        return exported
+
+    def _differing(self, targets: Sequence[Target]) -> tuple[dict[Target, set[int]], dict[Target, set[str]]]:
+        """Return the MSRs that differ between CPUs, and the features that some CPUs have and others have not."""
+        msrs: dict[Target, set[int]] = {}
+        for series in self._of(targets, "vmx_msr_variants", suffix=" > 1"):
+            if (index := msr_index(series.labels["msr"])) is not None:
+                msrs.setdefault(_target(series), set()).add(index)
+        states: dict[tuple[Target, str], set[str]] = {}
+        for series in self._of(targets, "vmx_feature_cpus", suffix=" > 0"):
+            states.setdefault((_target(series), series.labels["feature"]), set()).add(series.labels["state"])
+        features: dict[Target, set[str]] = {}
+        for (target, feature), seen in states.items():
+            if {"present", "absent"} <= seen:
+                features.setdefault(target, set()).add(feature)
+        return msrs, features
+
+
+def _target(series: Series) -> Target:
+    return frozenset((name, value) for name, value in series.labels.items() if name not in OWN_LABELS)
+
+
+def _host(info: Series) -> FleetHost:
+    labels = info.labels
+    return FleetHost(
+        "",
+        dict(_target(info)),
+        reason=_NO_STATUS,
+        vendor=labels.get("vendor") or None,
+        model_name=labels.get("model_name") or None,
+        signature=labels.get("signature") or None,
+        microcode=labels.get("microcode") or None,
+        hypervisor=labels.get("hypervisor") == "true",
+        kind=Kind(labels.get("fingerprint") or None, {}),
+    )
+
+
+def _with_kind(host: FleetHost, kind: Kind | str | None) -> FleetHost:
+    if isinstance(kind, Kind):
+        return replace(host, kind=kind)
+    undecided = host.status in (None, "unreadable", "unknown")
+    return replace(host, kind=None, reason=host.reason if kind is None or undecided else kind)
