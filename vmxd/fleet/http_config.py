@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import ssl
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vmxd.errors import VmxdError
+from vmxd.errors import UsageError, VmxdError
 
 if TYPE_CHECKING:
     from vmxd.export.strict_yaml import Value
 
 _SECTIONS: Final = ("basic_auth", "authorization", "bearer_token_file", "tls_config", "http_headers", "proxy_url")
 _TLS: Final = ("ca_file", "cert_file", "key_file", "server_name", "insecure_skip_verify")
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,26 @@ class HttpConfig:
     tls: ssl.SSLContext | None = None
     server_name: str | None = None
     proxy: str | None = None
+
+    def with_headers(self, headers: Mapping[str, str]) -> HttpConfig:
+        """Return it with more headers, which count where both have one."""
+        return replace(self, headers={**self.headers, **headers})
+
+
+def parse_headers(lines: Iterable[str]) -> dict[str, str]:
+    """Return headers from lines as curl's --header takes them. Raises UsageError."""
+    headers = {}
+    for line in lines:
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not colon or not _HEADER_NAME.fullmatch(name) or not value or not value.isprintable():
+            raise UsageError(f"--header {line!r} is no header", "as in --header 'X-Scope-OrgID: team-a'")
+        if name.casefold() == "authorization":
+            raise UsageError(
+                "--header Authorization would show its secret to everyone on this host",
+                "put it into the file of --http.config.file",
+            )
+        headers[name] = value
+    return headers
 
 
 def load(path: str) -> HttpConfig:

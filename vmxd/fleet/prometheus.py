@@ -15,16 +15,11 @@ from typing import Final
 from vmxd.fleet.api import Api, PrometheusError, Series
 from vmxd.fleet.kinds import NO_VMX, make_kind, msr_index, msr_value
 from vmxd.fleet.model import Fleet, FleetHost, Kind
+from vmxd.fleet.selector import OWN_LABELS
 from vmxd.fleet.targets import name_hosts
 
 Target = frozenset[tuple[str, str]]
 """What tells one target from another: its labels, those of the metrics themselves left out."""
-
-OWN_LABELS: Final = frozenset(
-    ("__name__", "vendor", "model_name", "signature", "microcode", "hypervisor", "fingerprint", "status", "state")
-    + ("msr", "value", "feature", "release")
-)
-"""Labels of vmxd's metrics that are not of the target."""
 
 BATCH: Final = 100
 """Hosts named in one query."""

@@ -3,26 +3,73 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vmxd.commands.output import write
 from vmxd.commands.parser import Parser
+from vmxd.errors import UsageError, VmxdError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from vmxd.export.json import Json
+    from vmxd.fleet.api import Api
     from vmxd.fleet.model import Fleet
     from vmxd.fleet.table import Table
+
+_PROMETHEUS_ONLY: Final = ("http_config_file", "headers", "selector", "at", "timeout")
+_FLAGS: Final = {"http_config_file": "--http.config.file", "headers": "--header"}
+_TIMEOUT: Final = 30.0
 
 
 def fleet_options() -> Parser:
     """Return the options that choose a fleet, as a parent for a question's parser."""
     options = Parser(add_help=False)
     source = options.add_mutually_exclusive_group(required=True)
+    prometheus_options(source, options)
     source.add_argument("--recordings", metavar="DIR", help="a directory that has one recording in each of its own")
     return options
+
+
+def prometheus_options(source: argparse._ActionsContainer, options: Parser) -> None:
+    """Add the options for a Prometheus: its URL to a group, the others to the parser."""
+    source.add_argument(
+        "--prometheus",
+        metavar="URL",
+        help="a Prometheus, Thanos, Mimir or VictoriaMetrics that scrapes vmxd, as http://prometheus:9090",
+    )
+    options.add_argument(
+        "--http.config.file",
+        dest="http_config_file",
+        metavar="FILE",
+        help="how to reach it, as promtool takes it: basic_auth, authorization, tls_config, http_headers, proxy_url",
+    )
+    options.add_argument(
+        "--header",
+        dest="headers",
+        action="append",
+        metavar="'NAME: VALUE'",
+        help="a header of each request, as X-Scope-OrgID for Mimir; may be given more than once",
+    )
+    options.add_argument(
+        "--selector", metavar="MATCHERS", help="""hosts whose targets have these labels: 'cluster="a",job="vmxd"'"""
+    )
+    options.add_argument("--at", metavar="TIME", help="as of then: 2026-11-01T12:30:00Z or a Unix time (default: now)")
+    options.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help=f"of each query (default: {_TIMEOUT:g})"
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 3600")
+    return seconds
 
 
 def output_options() -> Parser:
@@ -34,22 +81,112 @@ def output_options() -> Parser:
     return options
 
 
-def read_fleet(arguments: argparse.Namespace) -> Fleet:
-    """Read the fleet that fleet_options() chose, and show progress on a terminal. Raises VmxdError."""
-    from vmxd.fleet.recordings import read_recordings
+def read_fleet(
+    arguments: argparse.Namespace, matchers: str = "", *, at: float | None = None, nested: Sequence[str] | None = None
+) -> Fleet:
+    """Read the fleet that fleet_options() chose, and say on a terminal what is going on. Raises VmxdError.
 
-    return read_recordings(arguments.recordings, _progress)
+    matchers: label matchers beside those of --selector. at: Unix time instead of --at. nested: features of which it is
+    asked whether KVM offers them to guests.
+    """
+    if arguments.prometheus is None:
+        from vmxd.fleet.recordings import read_recordings
+
+        check_recordings(arguments)
+        return read_recordings(arguments.recordings, _progress, nested=nested is not None)
+    from vmxd.fleet.prometheus import Asked, all_of, read_prometheus
+
+    api = chosen_api(arguments)
+    if at is None:
+        at = chosen_time(arguments)
+    with asking(api):
+        fleet = read_prometheus(api, Asked(all_of(chosen_selector(arguments), matchers), at, tuple(nested or ())))
+    for warning in fleet.warnings:
+        print(f"vmxd: warning: {warning}; hosts may be missing", file=sys.stderr)
+    return fleet
+
+
+def check_recordings(arguments: argparse.Namespace) -> None:
+    """Raise UsageError where an option was given that is about a Prometheus alone."""
+    for name in _PROMETHEUS_ONLY:
+        if getattr(arguments, name) is not None:
+            raise UsageError(
+                f"{_FLAGS.get(name, f'--{name}')} is about a Prometheus, not about recordings",
+                "give --prometheus URL instead of --recordings, or leave it out",
+            )
+
+
+def chosen_api(arguments: argparse.Namespace) -> Api:
+    """Return the API of the Prometheus that was chosen. Raises VmxdError."""
+    try:
+        from vmxd.fleet.api import Api
+    except ModuleNotFoundError as error:
+        raise VmxdError(
+            f"--prometheus takes {error.name}, which is not installed",
+            "pip install 'vmxd[fleet]', or apt install python3-urllib3",
+        ) from error
+    from vmxd.fleet.http_config import HttpConfig, load, parse_headers
+
+    config = load(arguments.http_config_file) if arguments.http_config_file else HttpConfig()
+    config = config.with_headers(parse_headers(arguments.headers or ()))
+    return Api(arguments.prometheus, config, arguments.timeout or _TIMEOUT)
+
+
+def chosen_selector(arguments: argparse.Namespace) -> str:
+    """Return the label matchers that were given. Raises UsageError."""
+    from vmxd.fleet.selector import parse_selector
+
+    return parse_selector(arguments.selector) if arguments.selector else ""
+
+
+def chosen_time(arguments: argparse.Namespace) -> float | None:
+    """Return the time that was given, as Unix time in seconds. Raises UsageError."""
+    from vmxd.fleet.times import parse_time
+
+    return parse_time(arguments.at) if arguments.at is not None else None
+
+
+@contextlib.contextmanager
+def asking(api: Api) -> Iterator[None]:
+    """Say on a terminal that a server is being asked, as long as the block lasts."""
+    if sys.stderr.isatty():
+        print(f"asking {api.url} …", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _progress(done: int, count: int) -> None:
     if sys.stderr.isatty():
-        print(f"\r{done} of {count} hosts", end="\n" if done == count else "", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{done} of {count} hosts" if done < count else "\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def print_answer(arguments: argparse.Namespace, document: Json, tables: Sequence[Table]) -> None:
-    """Print an answer in the form that output_options() chose; the first table is the one for CSV."""
+def print_answer(
+    arguments: argparse.Namespace, document: Json, tables: Sequence[Table], csv: Table | None = None, text: str = ""
+) -> None:
+    """Print an answer in the form that output_options() chose.
+
+    csv: the table for CSV, the first one unless given. text: what people read above the tables.
+    """
     from vmxd.export.json import to_json
     from vmxd.fleet.table import to_csv, to_text
 
-    text = to_json(document) if arguments.json else to_csv(tables[0]) if arguments.csv else to_text(tables)
-    write(text.encode(errors="replace"))
+    if arguments.json:
+        write(to_json(document).encode(errors="replace"))
+    elif arguments.csv:
+        write(to_csv(csv or tables[0]).encode(errors="replace"))
+    elif not sys.stdout.isatty() or not _print_rich(tables, text):
+        parts = [f"{text}\n"] if text else []
+        write("\n".join([*parts, *([to_text(tables)] if tables else [])]).encode(errors="replace"))
+
+
+def _print_rich(tables: Sequence[Table], text: str) -> bool:
+    """Print tables as a terminal shows them best; return whether that could be done."""
+    try:
+        from vmxd.fleet.terminal import print_tables
+    except ModuleNotFoundError:  # rich is not installed
+        return False
+    print_tables(tables, text)
+    return True

@@ -15,17 +15,16 @@ def add(questions: Commands) -> None:
         "summary",
         parents=[fleet_options(), output_options()],
         help="hosts by status, model, microcode and fingerprint",
-        description="Count hosts by status, model, microcode and fingerprint.",
+        description="Count hosts by status, model, microcode, kernel and fingerprint, and name those that differ from "
+        "CPU to CPU, where VMX may not be used, and of which nothing is known, with the reason. CSV has a row a host.",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the summary. Raises VmxdError."""
-    from vmxd.fleet.summary import count_by
-    from vmxd.fleet.table import Table
+    from vmxd.fleet.summary import hosts_table, summary_document, summary_tables, summary_text
 
-    counts = count_by(read_fleet(arguments), lambda host: host.status)
-    table = Table(("status", "hosts"), tuple((status, str(count)) for status, count in counts.items()))
-    print_answer(arguments, {"schema": "vmxd.fleet.summary/1", "statuses": counts}, [table])
+    fleet = read_fleet(arguments)
+    print_answer(arguments, summary_document(fleet), summary_tables(fleet), hosts_table(fleet), summary_text(fleet))
     return EXIT_FINE
