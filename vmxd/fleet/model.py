@@ -43,7 +43,7 @@ class FleetHost:
     """
 
     name: str
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     status: str | None = None
     reason: str | None = None
     vendor: str | None = None
@@ -55,7 +55,7 @@ class FleetHost:
     inconsistent: int = 0
     failed: int = 0
     kind: Kind | None = None
-    nested: Mapping[str, bool] | None = None
+    nested: Mapping[str, bool] | None = field(default=None, hash=False)
 
     def has(self, feature: str) -> bool | None:
         """Whether every CPU has a feature; None where that is not known, on some CPU that failed for instance."""

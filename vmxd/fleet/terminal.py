@@ -16,7 +16,7 @@ def print_tables(tables: Sequence[Table], text: str = "") -> None:
     """Print tables to standard output, an empty line between them, text above."""
     console = Console(highlight=False)
     if text:
-        console.print(Text(text), end="\n\n" if tables else "\n")
+        console.print(Text(text.rstrip("\n")), end="\n\n" if tables else "\n")
     for number, table in enumerate(tables):
         if number:
             console.print()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmxd.commands.fleet import baseline, pools, report, summary
+from vmxd.commands.fleet import baseline, lacks, pools, report, summary
 from vmxd.commands.parser import Commands
 
-QUESTIONS: Final = (summary, baseline, pools, report)
+QUESTIONS: Final = (summary, lacks, baseline, pools, report)
 """In the order of --help."""
 
 

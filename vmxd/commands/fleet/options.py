@@ -178,7 +178,7 @@ def print_answer(
     elif arguments.csv:
         write(to_csv(csv or tables[0]).encode(errors="replace"))
     elif not sys.stdout.isatty() or not _print_rich(tables, text):
-        parts = [f"{text}\n"] if text else []
+        parts = [text.rstrip("\n") + "\n"] if text else []
         write("\n".join([*parts, *([to_text(tables)] if tables else [])]).encode(errors="replace"))
 
 

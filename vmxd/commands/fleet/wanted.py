@@ -1,0 +1,104 @@
+"""The features that a question is about: names, what people paste, profiles and CPU models."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from vmxd.commands.output import say
+from vmxd.commands.parser import Parser, chosen_profiles, profile_options
+from vmxd.errors import UsageError
+
+if TYPE_CHECKING:
+    from vmxd.pasted import Named
+
+_INPUT_MAX: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Features by vmxd's names, each once; pasted: whether they are from an error of libvirt or QEMU."""
+
+    features: tuple[str, ...]
+    pasted: bool
+
+
+def wanted_options() -> Parser:
+    """Return the options that name features, as a parent for a question's parser."""
+    options = Parser(add_help=False, parents=[profile_options()])
+    options.add_argument(
+        "--cpu-model",
+        dest="cpu_models",
+        action="append",
+        default=[],
+        metavar="MODEL[-vN]",
+        help="what a CPU model of QEMU takes; may be given more than once",
+    )
+    options.add_argument(
+        "features",
+        nargs="*",
+        metavar="FEATURE",
+        help='a feature by any name, or an error with "missing features: vmx-…" as libvirt, QEMU and KubeVirt print '
+        "it; - reads standard input",
+    )
+    return options
+
+
+def wanted(arguments: argparse.Namespace) -> Wanted:
+    """Return the features that were asked for. Raises UsageError."""
+    from vmxd.pasted import Lacking, VmxFlags, recognise
+
+    given = _standard_input() if arguments.features == ["-"] else arguments.features
+    found = (recognise("\n".join(given)) or recognise(" ".join(given))) if given else None
+    features = dict.fromkeys(_of_sets(arguments))
+    if found is None:
+        features |= dict.fromkeys(name for text in given for name in _named(text))
+    elif isinstance(found, Lacking):
+        if found.extra:
+            say([f"features that are too many do not keep a VM from starting: {_names(found.extra)}"])
+        features |= dict.fromkeys(_vmx(found.missing))
+    elif isinstance(found, VmxFlags):
+        features |= dict.fromkeys(_vmx([named for line in found.lines for named in line]))
+    else:
+        raise UsageError("what was pasted names no features", "vmxd explain says what it means")
+    if not features:
+        hint = "as in vmxd fleet lacks ept vmx-vpid, or paste the error after the word lacks"
+        raise UsageError("no VMX feature is named", hint)
+    return Wanted(tuple(features), isinstance(found, Lacking))
+
+
+def _of_sets(arguments: argparse.Namespace) -> Iterator[str]:
+    from vmxd.profiles import cpu_model_profile, find_profile
+
+    if arguments.profiles:
+        profiles = chosen_profiles(arguments)
+        for name in arguments.profiles:
+            yield from find_profile(name, profiles).features
+    for name in arguments.cpu_models:
+        yield from cpu_model_profile(name).features
+
+
+def _named(text: str) -> Iterator[str]:
+    from vmxd.tables import find_features
+    from vmxd.tables.find import find_feature
+
+    names = [text] if find_features(text) else [part for part in text.split(",") if part.strip()]
+    yield from (find_feature(name).name for name in names)
+
+
+def _vmx(named: Sequence[Named]) -> Iterator[str]:
+    if others := [each for each in named if each.feature is None]:
+        say([f"no VMX features, so not looked at: {_names(others)}"])
+    yield from (each.feature.name for each in named if each.feature)
+
+
+def _names(named: Sequence[Named]) -> str:
+    return ", ".join(each.text for each in named)
+
+
+def _standard_input() -> list[str]:
+    lines = sys.stdin.buffer.read(_INPUT_MAX).decode(errors="replace").splitlines()
+    return [line for line in lines if line.strip()]
