@@ -63,7 +63,9 @@ def load(path: str) -> HttpConfig:
     try:
         from vmxd.export.strict_yaml import parse  # noqa: PLC0415 (PyYAML is needed for this file alone)
     except ModuleNotFoundError as error:
-        raise VmxdError("--http.config.file takes PyYAML, which is not installed", "pip install 'vmxd[fleet]'") from error
+        raise VmxdError(
+            "--http.config.file takes PyYAML, which is not installed", "pip install 'vmxd[fleet]'"
+        ) from error
     try:
         data = Path(path).read_bytes()
     except OSError as error:

@@ -15,7 +15,7 @@ from typing import Final
 from vmxd.fleet.api import Api, PrometheusError, Series
 from vmxd.fleet.kinds import NO_VMX, make_kind, msr_index, msr_value
 from vmxd.fleet.model import Fleet, FleetHost, Kind
-from vmxd.fleet.selector import OWN_LABELS
+from vmxd.fleet.selector import OWN_LABELS, parse_selector
 from vmxd.fleet.targets import name_hosts
 
 Target = frozenset[tuple[str, str]]
@@ -40,6 +40,10 @@ _DOWN: Final = "Prometheus cannot scrape it (up is 0)"
 _NO_STATUS: Final = "Prometheus has its vmx_host_info but no vmx_status"
 _TOO_MANY: Final = f"its CPUs could not all be read, as on more than {ALONE_MAX} other hosts, and it was not looked at"
 _UNSERVED: Final = "Prometheus has no value of its MSRs"
+
+
+class NoHostsError(PrometheusError):
+    """Raised when a Prometheus answers, and has no host of those that are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,16 @@ def all_of(*matchers: str) -> str:
     return ",".join(filter(None, matchers))
 
 
+def host_matchers(name: str) -> str:
+    """Return the matchers for a host by its name: its instance label, without the port if one likes.
+
+    Labels in braces behind it, as name_hosts() writes them, are matchers themselves. Raises UsageError.
+    """
+    instance, brace, labels = name.partition("{")
+    matchers = parse_selector(brace + labels) if brace else ""
+    return all_of(f"instance=~{quote(re.escape(instance) + '(:[0-9]+)?')}" if instance else "", matchers)
+
+
 class _Reader:
     """One reading of a fleet; series are kept by target."""
 
@@ -108,16 +122,18 @@ class _Reader:
         jobs = f"({build} or {build} offset 1h or {build} offset 1d)"
         return self._query("up", suffix=f" == 0 and on (job) {jobs}")
 
-    def _nothing(self) -> PrometheusError:
+    def _nothing(self) -> NoHostsError:
         where = f" with {self._asked.matchers}" if self._asked.matchers else ""
         when = " at that time" if self._asked.at is not None else ""
         hint = "let it scrape vmxd on each host (docs/first-hour.md)"
         if where or when:
             hint = f"look at {' and '.join(['--selector'] * bool(where) + ['--at'] * bool(when))}; or {hint}"
-        error = PrometheusError(f"{self._api.url} has no metrics of vmxd{where}{when}", hint)
-        for warning in self._api.warnings:
-            error = PrometheusError(f"{error}, and {warning}", "ask again when all of its storage answers")
-        return error
+        message = f"{self._api.url} has no metrics of vmxd{where}{when}"
+        if self._api.warnings:
+            return NoHostsError(
+                f"{message}, and {next(iter(self._api.warnings))}", "ask again when all of its storage answers"
+            )
+        return NoHostsError(message, hint)
 
     def _tell(self, hosts: dict[Target, FleetHost]) -> None:
         """Put into hosts what other series say of them."""

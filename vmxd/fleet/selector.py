@@ -1,4 +1,4 @@
-"""--selector: label matchers of PromQL ("Querying Prometheus", time series selectors), checked before they are asked."""
+"""--selector: label matchers of PromQL ("Querying Prometheus", time series selectors), checked before use."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ _MATCHER: Final = re.compile(
     re.VERBOSE | re.ASCII,
 )
 OWN_LABELS: Final = frozenset(
-    ("__name__", "vendor", "model_name", "signature", "microcode", "hypervisor", "fingerprint", "status", "state")
-    + ("msr", "value", "feature", "release")
+    "__name__ vendor model_name signature microcode hypervisor fingerprint status state msr value feature release".split()
 )
 """Labels of vmxd's metrics that are not of the target."""
 

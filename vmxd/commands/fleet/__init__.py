@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmxd.commands.fleet import baseline, lacks, pools, report, summary
+from vmxd.commands.fleet import baseline, diff, history, lacks, pools, report, summary
 from vmxd.commands.parser import Commands
 
-QUESTIONS: Final = (summary, lacks, baseline, pools, report)
+QUESTIONS: Final = (summary, lacks, baseline, pools, diff, history, report)
 """In the order of --help."""
 
 

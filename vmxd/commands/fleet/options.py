@@ -57,9 +57,7 @@ def prometheus_options(source: argparse._ActionsContainer, options: Parser) -> N
         "--selector", metavar="MATCHERS", help="""hosts whose targets have these labels: 'cluster="a",job="vmxd"'"""
     )
     options.add_argument("--at", metavar="TIME", help="as of then: 2026-11-01T12:30:00Z or a Unix time (default: now)")
-    options.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help=f"of each query (default: {_TIMEOUT:g})"
-    )
+    options.add_argument("--timeout", type=_seconds, metavar="SECONDS", help=f"of each query (default: {_TIMEOUT:g})")
 
 
 def _seconds(text: str) -> float:

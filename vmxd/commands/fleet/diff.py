@@ -1,0 +1,89 @@
+"""vmxd fleet diff: two hosts, two pools, or one host at two times."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vmxd.commands import EXIT_CANNOT_TELL, EXIT_FINE, EXIT_NO
+from vmxd.commands.fleet.options import check_recordings, fleet_options, output_options, print_answer, read_fleet
+from vmxd.commands.parser import Commands
+from vmxd.errors import UsageError
+
+if TYPE_CHECKING:
+    from vmxd.fleet.diff import Side
+
+_POOL: Final = re.compile(r"([a-zA-Z_]\w*)=(.+)", re.ASCII)
+
+_EPILOG: Final = """what can be compared:
+  host-1 host-2:10480             two hosts, by their instance labels, with or without the port
+  cluster=a cluster=b             two pools, by any label of their targets
+  host-1@2026-11-01 host-1        one host (or pool) then and now
+  host-1 ../yesterday/host-1      of --recordings: a recording there, and one elsewhere
+
+exit codes:
+  0  nothing differs
+  1  something does
+  2  nothing is known to differ, but not everything is known
+"""
+
+
+def add(questions: Commands) -> None:
+    """Add the question to the parser."""
+    parser = questions.add_parser(
+        "diff",
+        parents=[fleet_options(), output_options()],
+        help="what differs between two hosts or pools, or between then and now",
+        description="Compare two hosts, two pools, or one of them at two times.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("a", metavar="A", help="a host or a pool, and a time")
+    parser.add_argument("b", metavar="B", help="what to compare it with")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the differences. Raises VmxdError."""
+    from vmxd.fleet.diff import compare, document, table, tables, text
+
+    side = _recorded if arguments.prometheus is None else _scraped
+    found = compare(side(arguments, arguments.a), side(arguments, arguments.b))
+    print_answer(arguments, document(found), tables(found), table(found), text(found))
+    return {True: EXIT_FINE, False: EXIT_NO, None: EXIT_CANNOT_TELL}[found.same]
+
+
+def _scraped(arguments: argparse.Namespace, name: str) -> Side:
+    from vmxd.fleet.diff import Side
+    from vmxd.fleet.prometheus import NoHostsError, host_matchers, quote
+    from vmxd.fleet.times import parse_time
+
+    what, at_sign, time = name.rpartition("@")
+    at = parse_time(time) if at_sign else None
+    what = what if at_sign else name
+    pool = _POOL.fullmatch(what)
+    try:
+        fleet = read_fleet(arguments, f"{pool[1]}={quote(pool[2])}" if pool else host_matchers(what), at=at)
+    except NoHostsError as error:
+        raise UsageError(f"no {'hosts have' if pool else 'host is called'} {name}", error.hint) from error
+    if not pool and len(fleet.hosts) > 1:
+        names = ", ".join(host.name for host in fleet.hosts)
+        raise UsageError(f"several hosts are called {what}", f"name one as it is listed: {names}")
+    return Side(name, fleet.source, fleet.taken_at, fleet.hosts)
+
+
+def _recorded(arguments: argparse.Namespace, name: str) -> Side:
+    from vmxd.fleet.diff import Side
+    from vmxd.fleet.recordings import read_recording
+
+    check_recordings(arguments)
+    path = Path(name) if "/" in name else Path(arguments.recordings, name)
+    if not path.is_dir():
+        hint = (
+            f"{arguments.recordings} has those that vmxd fleet summary --csv lists; one elsewhere is named by its path"
+        )
+        raise UsageError(f"there is no recording {path}", hint)
+    host = read_recording(path.name, str(path), {})
+    return Side(name, str(path.parent), path.stat().st_mtime, (host,))
