@@ -81,6 +81,10 @@ class Api:
         proxy = self.config.proxy or _proxy(parts.scheme, parts.netloc)
         self._pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
 
+    def close(self) -> None:
+        """Close its connections."""
+        self._pool.clear()
+
     def query(self, expression: str, at: float | None = None) -> list[Series]:
         """Return the series of an instant query, as of a Unix time. Raises PrometheusError."""
         return list(self._ask("query", expression, {} if at is None else {"time": f"{at:.3f}"}))

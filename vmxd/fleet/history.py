@@ -77,7 +77,7 @@ class History:
 def read_history(api: Api, name: str, matchers: str, start: float, end: float) -> History:
     """Ask a Prometheus how a host was. Raises PrometheusError, NoHostsError where it has no sample of it."""
     step = max(_STEP_MIN, math.ceil((end - start) / STEPS))
-    end = start + (end - start) // step * step
+    start, end = start // step * step, end // step * step  # as VictoriaMetrics does with what is not
 
     def ask(metric: str, suffix: str = "") -> list[Series]:
         selected = f"{metric}{{{matchers}}}"

@@ -13,7 +13,21 @@ _MATCHER: Final = re.compile(
     re.VERBOSE | re.ASCII,
 )
 OWN_LABELS: Final = frozenset(
-    "__name__ vendor model_name signature microcode hypervisor fingerprint status state msr value feature release".split()
+    (
+        "__name__",
+        "vendor",
+        "model_name",
+        "signature",
+        "microcode",
+        "hypervisor",
+        "fingerprint",
+        "status",
+        "state",
+        "msr",
+        "value",
+        "feature",
+        "release",
+    )
 )
 """Labels of vmxd's metrics that are not of the target."""
 

@@ -146,12 +146,13 @@ def chosen_time(arguments: argparse.Namespace) -> float | None:
 
 @contextlib.contextmanager
 def asking(api: Api) -> Iterator[None]:
-    """Say on a terminal that a server is being asked, as long as the block lasts."""
+    """Say on a terminal that a server is being asked, as long as the block lasts; then close its connections."""
     if sys.stderr.isatty():
         print(f"asking {api.url} …", end="", file=sys.stderr, flush=True)
     try:
         yield
     finally:
+        api.close()
         if sys.stderr.isatty():
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 

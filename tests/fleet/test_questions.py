@@ -1,0 +1,201 @@
+"""What each question answers, in each form, against the real databases; every JSON obeys its schema."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+from datetime import datetime
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.fleet import past
+from tests.fleet.conftest import Served
+from tests.support import HOSTS, REPOSITORY, vmxd
+from vmxd.fleet.times import format_time
+
+AT = str(past.THEN + 60)
+OLD = ("--selector", 'cluster="recordings"', "--at", AT)
+LOST = ["posted_intr", "apicv"]
+"""What microcode took away in the past: the bit, and what it takes to make the flag apicv."""
+
+KUBEVIRT = (
+    "server error. command SyncVMI failed: \"LibvirtError(Code=9, Domain=31, Message='operation failed: guest CPU "
+    "doesn't match specification: missing features: vmx-ept,vmx-rdrand-exit,vmx-vmfunc,avx512vl')\""
+)
+
+
+def document(result: subprocess.CompletedProcess[str], name: str) -> Any:  # noqa: ANN401 (JSON)
+    """Return what a question printed as JSON, held against its schema."""
+    schema = json.loads((REPOSITORY / "docs" / "schema" / f"fleet-{name}-1.json").read_text())
+    Draft202012Validator.check_schema(schema)
+    found = json.loads(result.stdout)
+    Draft202012Validator(schema).validate(found)
+    return found
+
+
+def recorded(question: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run vmxd fleet QUESTION on the recordings."""
+    return vmxd("fleet", question, "--recordings", HOSTS, *arguments)
+
+
+# Summary -------------------------------------------------------------------------------------------------------------
+
+
+def test_summary(served: Served) -> None:
+    """A summary counts every host once by each fact, and says the same of recordings and of a Prometheus."""
+    found = document(served.ask("summary", *OLD, "--json"), "summary")
+    expected = document(recorded("summary", "--json"), "summary")
+    down = {"hosts": 1, "status": None}
+
+    assert expected["hosts"] + 1 == found["hosts"]
+    assert all(found["hosts"] == sum(each["hosts"] for each in found[key]) for key in ("statuses", "models", "kernels"))
+    assert down in found["statuses"]
+    assert [each for each in expected["fingerprints"] if each["fingerprint"]] == [
+        each for each in found["fingerprints"] if each["fingerprint"]
+    ]
+    assert expected["inconsistent"] == found["inconsistent"]
+    assert {"cpus": 1, "features": ["bus_lock_detection"]} == found["inconsistent"]["lakefield-i5-l16g7"]
+    assert {*expected["unknown"], "down"} == set(found["unknown"])
+
+
+def test_summary_as_csv(prometheus: Served) -> None:
+    """As CSV, a summary has a row a host."""
+    rows = list(csv.DictReader(io.StringIO(prometheus.ask("summary", *OLD, "--csv").stdout)))
+    (row,) = (row for row in rows if row["host"] == "made-disabled")
+
+    assert ("disabled_by_firmware", "06-55-04", "8d447262d4e6") == (row["status"], row["signature"], row["fingerprint"])
+
+
+# Lacks and has -------------------------------------------------------------------------------------------------------
+
+
+def test_pasted_error(served: Served) -> None:
+    """A pasted error is answered by what KVM offers where a host tells, and names what is no VMX feature."""
+    result = served.ask("has", *OLD, "--json", KUBEVIRT)
+    found = document(result, "lacks")
+
+    assert ["made-nested"] == found["has"]
+    assert {"made-ept-off": ["ept", "rdrand_exiting", "vmfunc"]} == found["lacks"]
+    assert 1 == result.returncode
+    assert "vmxd: note: no VMX features, so not looked at: avx512vl\n" == result.stderr
+
+
+def test_pasted_error_by_hardware(served: Served) -> None:
+    """With --view hardware it is the CPUs that answer, from standard input too, each host with what it lacks."""
+    result = served.ask("lacks", *OLD, "--json", "--view=hardware", "-", input=KUBEVIRT)
+    found = document(result, "lacks")
+
+    assert ["ept", "rdrand_exiting", "vmfunc"] == found["lacks"]["conroe"]
+    assert {"made-all-unreadable", "made-no-msr-module", "down"} <= set(found["unknown"])
+    assert 1 == result.returncode
+
+
+def test_text(prometheus: Served) -> None:
+    """Text says first which view answered and how many; hosts where firmware forbids VMX are marked."""
+    text = prometheus.ask("has", *OLD, "ept").stdout
+
+    assert text.startswith("By the hardware, ")
+    assert "  Intel(R) Xeon(R) Platinum 8160 CPU @ 2.10GHz, 06-55-04, fingerprint 8d447262d4e6\n" in text
+    assert "made-disabled*" in text
+    assert "* VMX may not be used there as it is: disabled_by_firmware on 2 hosts" in text
+    assert "  Prometheus cannot scrape it (up is 0)\n    1 host: down\n" in text
+
+
+def test_exit_codes(prometheus: Served) -> None:
+    """0: every host has it; 2: none is known to lack it, but of one it is not known. 1 is in the tests above."""
+    one = 'instance="skylake-6700k"'
+    two = 'instance=~"skylake-6700k|down"'
+
+    assert 0 == prometheus.ask("lacks", "ept", "--selector", one, "--at", AT).returncode
+    assert 2 == prometheus.ask("lacks", "ept", "--selector", two, "--at", AT).returncode
+
+
+# Diff ----------------------------------------------------------------------------------------------------------------
+
+
+def test_diff_of_hosts(served: Served) -> None:
+    """Two hosts differ in what they are, in features and in raw values; the same from recordings."""
+    names = ("icelake-sp-2s", "lakefield-i5-l16g7")
+    result = served.ask("diff", "--at", AT, *names, "--json")
+    found, expected = document(result, "diff"), document(recorded("diff", *names, "--json"), "diff")
+
+    assert 1 == result.returncode
+    assert expected["features"] == found["features"]
+    assert expected["msrs"] == found["msrs"]
+    assert expected["facts"] == found["facts"]
+    assert {"a": "yes", "b": "no"} == found["features"]["bus_lock_detection"]
+
+
+def test_diff_of_pools(served: Served) -> None:
+    """Two pools differ in posted interrupts, which a host of the second lacks."""
+    found = document(served.ask("diff", "--at", AT, "cluster=a", "cluster=b", "--json"), "diff")
+
+    assert {name: {"a": "yes", "b": "no"} for name in LOST} == found["features"]
+    assert {"microcode", "fingerprint"} == set(found["facts"])
+
+
+def test_diff_of_times(served: Served) -> None:
+    """One host differs from what it was before its microcode's update."""
+    before, after = format_time(past.UPDATED - 60), format_time(past.UPDATED + 60)
+    result = served.ask("diff", f"aging@{before}", f"aging:10480@{after}", "--json")
+    found = document(result, "diff")
+
+    assert {name: {"a": "yes", "b": "no"} for name in LOST} == found["features"]
+    assert {"0x2006f05": 1} == found["facts"]["microcode"]["a"]
+    assert 0 == served.ask("diff", "--at", AT, "skylake-6700k", f"skylake-6700k@{AT}").returncode
+
+
+def test_diff_of_directories() -> None:
+    """A recording elsewhere is named by its path."""
+    result = recorded("diff", "lakefield-i5-l16g7", f"{HOSTS}/lakefield-i5-l16g7")
+
+    assert (2, "") == (result.returncode, result.stderr)  # one MSR was not recorded
+    assert "do not differ as far as is known; 1 feature cannot be compared." in result.stdout
+
+
+# History -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("since", ["4d", "1w"])
+def test_history(served: Served, since: str) -> None:
+    """A host's microcode update, the feature it cost, six hours away and another kernel: each at its time."""
+    found = document(
+        served.ask("history", "aging", "--since", since, "--at", str(past.THEN - 300), "--json"), "history"
+    )
+    update, kernel = found["changes"]
+    states = [each["state"] for each in found["intervals"]]
+    gaps = [number for number, state in enumerate(states) if state is None]
+
+    assert {"before": "0x2006f05", "after": "0x2007006"} == update["facts"]["microcode"]
+    assert (LOST, []) == (update["lost"], update["gained"])
+    assert {"kernel": dict(zip(("before", "after"), past.KERNELS, strict=True))} == kernel["facts"]
+    assert [0, 3] == gaps
+    assert near(past.UPDATED, update["time"], found)
+    assert near(past.BACK, kernel["time"], found)
+    assert near(past.GONE + found["step_seconds"], found["intervals"][3]["from"], found)
+
+
+def near(expected: float, time: str, history: dict[str, Any]) -> bool:
+    """Return whether a time is right, but for a step and for how long Prometheus looks back."""
+    return abs(datetime.fromisoformat(time).timestamp() - expected) <= history["step_seconds"] + 360
+
+
+def test_history_as_text(prometheus: Served) -> None:
+    """As text it is one line for each change."""
+    text = prometheus.ask("history", "aging", "--since", "4d", "--at", str(past.THEN - 300)).stdout
+
+    assert "microcode 0x2006f05 -> 0x2007006" in text
+    assert "; lost posted_intr, apicv\n" in text
+    assert f"kernel {past.KERNELS[0]} -> {past.KERNELS[1]}\n" in text
+
+
+def test_history_of_nobody(served: Served) -> None:
+    """A host that was never seen is an error that says so."""
+    result = served.ask("history", "nobody")
+
+    assert (2, "") == (result.returncode, result.stdout)
+    assert "has seen no host nobody since" in result.stderr

@@ -1,0 +1,140 @@
+"""The same hosts, the same answers: recordings in a directory, and what Prometheus and VictoriaMetrics have of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.fleet import engines
+from bench.fleet.kinds import page
+from tests.fleet import past
+from tests.fleet.conftest import Served
+from tests.support import HOSTS, program, vmxd
+from vmxd.fleet.api import Api
+from vmxd.fleet.model import FleetHost
+from vmxd.fleet.prometheus import Asked, read_prometheus
+from vmxd.fleet.recordings import read_recordings
+
+AT = past.THEN + 60
+RECORDINGS = 'cluster="recordings"'
+
+
+def facts(host: FleetHost) -> dict[str, Any]:
+    """Return all that is known of a host, but for how it is said and where it stands."""
+    return {name: value for name, value in asdict(host).items() if name not in ("labels", "reason", "nested")}
+
+
+def test_same_facts(served: Served) -> None:
+    """Every recording is the same host to both, value by value, but for the one that is down."""
+    fleet = served.read(RECORDINGS, AT)
+    recorded = read_recordings(str(HOSTS), lambda *_: None)
+
+    assert [facts(host) for host in recorded.hosts] == [facts(host) for host in fleet.hosts if host.name != "down"]
+
+
+def test_cost_follows_kinds(served: Served) -> None:
+    """Hosts with equal capability MSRs share one kind, and few queries were asked."""
+    with closing(Api(served.url)) as api:
+        fleet = read_prometheus(api, Asked(RECORDINGS, AT))
+    equal = {host.name for host in fleet.hosts if host.kind and host.kind.fingerprint == "8d447262d4e6"}
+
+    assert len(equal) > 2
+    assert 1 == len({id(host.kind) for host in fleet.hosts if host.name in equal})
+    assert api.queries < 13
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [["posted_intr"], ["ept", "vmx-vpid"], ["--cpu-model=SapphireRapids-v2"], ["--view=nested", "ept", "vmx-vmfunc"]],
+    ids=" ".join,
+)
+def test_same_answers(served: Served, asked: list[str]) -> None:
+    """Lacks has the same answer from both, and the host that is down is unknown."""
+    recorded = vmxd("fleet", "lacks", "--recordings", HOSTS, "--json", *asked)
+    answer = served.ask("lacks", "--selector", RECORDINGS, "--at", str(AT), "--json", *asked)
+    expected, found = json.loads(recorded.stdout), json.loads(answer.stdout)
+
+    assert "down" in found["unknown"]
+    found["unknown"].remove("down")
+    assert expected == found
+    assert 1 == answer.returncode == recorded.returncode
+
+
+def test_living_fleet(served: Served) -> None:
+    """Of hosts that are scraped, those that lack a feature are those whose own page says so."""
+    answer = served.ask("lacks", "posted_intr", "--json")
+    lacks, has, unknown = set(), set(), set()
+    for host in served.fleet.hosts.values():
+        text = page(host.kind).text.decode()
+        lines = text.splitlines()
+        name = f"{host.name}:10480"
+        failed = next(line for line in lines if line.startswith('vmx_cpus{state="failed"}')).split()[1] != "0.0"
+        if not host.is_up or host.kind.stale:
+            unknown.add(name)
+        elif 'vmx_feature{feature="posted_intr"} 0.0' in lines:
+            lacks.add(name)
+        elif 'vmx_feature{feature="posted_intr"} 1.0' in lines and not failed:
+            has.add(name)
+        else:
+            unknown.add(name)
+    found = json.loads(answer.stdout)
+
+    assert (lacks, has, unknown) == (set(found["lacks"]), set(found["has"]), set(found["unknown"]))
+    assert min(map(len, (lacks, has, unknown))) > 2
+
+
+def test_reasons(served: Served) -> None:
+    """Hosts of which nothing is known are named with the reason: down, out of date, unreadable."""
+    summary = json.loads(served.ask("summary", "--json").stdout)
+    down = {f"{host.name}:10480" for host in served.fleet.hosts.values() if not host.is_up}
+    stale = {f"{host.name}:10480" for host in served.fleet.hosts.values() if host.kind.stale and host.is_up}
+    reasons: dict[str, set[str]] = {}
+    for name, reason in summary["unknown"].items():
+        reasons.setdefault(reason, set()).add(name)
+
+    assert down == reasons["Prometheus cannot scrape it (up is 0)"]
+    assert stale
+    assert stale == reasons["its recording is out of date: the host has changed since (vmxd_recording_stale)"]
+    assert any("cannot be read" in reason for reason in reasons)
+    assert len(served.fleet.hosts) == summary["hosts"]
+
+
+def test_names_that_clash(served: Served) -> None:
+    """Two hosts of one name are told apart by their pools; what two replicas or two jobs see is one host."""
+    fleet = served.read('cluster=~"[abc]"', AT)
+    names = [host.name for host in fleet.hosts]
+    a, b = (host for host in fleet.hosts if host.name.startswith("twin"))
+
+    assert ["seen-twice:10480", 'twin:10480{cluster="a"}', 'twin:10480{cluster="b"}', "two-jobs:10480"] == names
+    assert (True, False) == (a.has("posted_intr"), b.has("posted_intr"))
+
+
+def test_path_prefix(tmp_path: Path) -> None:
+    """A Prometheus below a path, as Mimir is, answers there and alone there; one without vmxd has no metrics of it."""
+    with prometheus_below("/prometheus", tmp_path) as url:
+        below, beside = (vmxd("fleet", "summary", "--prometheus", each) for each in (f"{url}/prometheus/", url))
+
+    assert f"vmxd: {url}/prometheus has no metrics of vmxd\n" in below.stderr
+    assert f"vmxd: {url} answered 404\n" in beside.stderr
+
+
+@contextmanager
+def prometheus_below(prefix: str, directory: Path) -> Iterator[str]:
+    """Run a Prometheus without targets below a path, and yield the URL without it."""
+    (directory / "prometheus.yml").write_text("")
+    port = engines.free_port()
+    command = (
+        program("prometheus", "prometheus"),
+        f"--config.file={directory}/prometheus.yml",
+        f"--storage.tsdb.path={directory}/data",
+        f"--web.listen-address=127.0.0.1:{port}",
+        f"--web.route-prefix={prefix}",
+    )
+    with engines._running(directory / "log", command, port, f"{prefix}/-/ready"):
+        yield f"http://127.0.0.1:{port}"
