@@ -22,6 +22,7 @@ from bench import machine
 from bench.fleet import engines, history, queries
 from bench.fleet.engines import Engine
 from bench.fleet.hosts import Fleet
+from bench.fleet.questions import print_questions
 from bench.fleet.simulator import scrape_config
 from bench.report import Goal, number, print_goals, print_table, print_title
 
@@ -147,11 +148,13 @@ def _measure(engine: Engine, count: int) -> list[Goal]:
     panels = _print_queries(engine, "panel", queries.panels())
     _print_queries(engine, "typed", queries.TYPED)
     _print_queries(engine, "what the rules avoid", queries.MATRIX)
+    asked = print_questions(f"http://127.0.0.1:{engine.port}", title)
     slowest = max(timing.seconds for timing in (*alerts.values(), *panels.values()))
     return [
         Goal(f"{title}: slowest alert or panel", slowest, 0.3 if count <= 1_000 else 1.0, " s"),
         Goal(f"{title}: rule group's share of its interval", max(rules.values()), 0.5),
         Goal(f"{title}: series of a host", per_host, SERIES_MAX),
+        *asked,
     ]
 
 

@@ -61,9 +61,11 @@ def answering(answer: Answer, context: ssl.SSLContext | None = None) -> Iterator
             server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"{'https' if context else 'http'}://localhost:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"{'https' if context else 'http'}://localhost:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def refused(url: str, *arguments: str) -> str:
@@ -97,7 +99,7 @@ def hang_up(request: http.server.BaseHTTPRequestHandler) -> None:
     request.connection.shutdown(socket.SHUT_RDWR)
 
 
-BOMB: Final = gzip.compress(bytes(257 << 20), 9)
+BOMB: Final = gzip.compress(bytes(257 << 20), 1)
 BAD_QUERY: Final = json.dumps({"status": "error", "errorType": "bad_data", "error": "parse\x1b[31m error"}).encode()
 
 ANSWERS: Final = {
@@ -254,7 +256,7 @@ def test_tls(tmp_path: Path) -> None:
             said[text.partition(":")[0] + str(pair in text)] = refused(url, "--http.config.file", str(config))
         plain = refused(url.replace("https", "http"))
 
-    assert "TLS with URL failed: unable to get local issuer certificate" in said["False"]
+    assert "TLS with URL failed: " in said["False"]
     assert "has no metrics of vmxd" not in said["ca_fileFalse"]
     assert "URL has no metrics of vmxd" in said["ca_fileTrue"]
     assert "URL has no metrics of vmxd" in said["insecure_skip_verifyTrue"]

@@ -6,6 +6,7 @@ Queries are POSTed, since those that name hosts are long. What an answer may tak
 from __future__ import annotations
 
 import json
+import ssl
 import time
 import urllib.request
 import zlib
@@ -77,6 +78,8 @@ class Api:
         options: dict[str, Any] = {"ssl_context": self.config.tls, "timeout": self.timeout, "retries": False}
         if self.config.server_name:
             options |= {"server_hostname": self.config.server_name, "assert_hostname": self.config.server_name}
+        if self.config.tls and self.config.tls.verify_mode is ssl.CERT_NONE:  # insecure_skip_verify, as asked for
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         parts = urlsplit(self.url)
         proxy = self.config.proxy or _proxy(parts.scheme, parts.netloc)
         self._pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
