@@ -124,6 +124,14 @@ def test_path_prefix(tmp_path: Path) -> None:
     assert f"vmxd: {url} answered 404\n" in beside.stderr
 
 
+def test_between_old_and_new(prometheus: Served) -> None:
+    """A host of which Prometheus has what it was and what it is, both in the last five minutes, is unknown."""
+    (host,) = prometheus.read('instance="aging:10480"', past.UPDATED + 60).hosts
+
+    assert (None, None) == (host.status, host.has("ept"))
+    assert "it has just changed" in (host.reason or "")
+
+
 @contextmanager
 def prometheus_below(prefix: str, directory: Path) -> Iterator[str]:
     """Run a Prometheus without targets below a path, and yield the URL without it."""

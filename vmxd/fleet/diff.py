@@ -10,12 +10,14 @@ from typing import Final
 import vmxd
 from vmxd.export.json import Json
 from vmxd.fleet.model import FleetHost
-from vmxd.fleet.summary import UNKNOWN, hosts_text
+from vmxd.fleet.summary import UNKNOWN, hosts_text, some
 from vmxd.fleet.table import Table
 from vmxd.fleet.times import format_time
 from vmxd.tables import FEATURES, msr_name
 
 SCHEMA: Final = "vmxd.fleet.diff/1"
+_VALUES: Final = 2
+"""Of a fact of a pool, how many are named to people."""
 
 FACTS: Final[Mapping[str, Callable[[FleetHost], str | None]]] = {
     "status": lambda host: host.status,
@@ -151,7 +153,12 @@ def _hex(value: int | None) -> str | None:
 
 def table(found: Difference) -> Table:
     """Return every difference as a row, for CSV."""
-    rows = [("fact", name, _counts(a), _counts(b)) for name, (a, b) in found.facts.items()]
+    return _table(found, None)
+
+
+def _table(found: Difference, values: int | None) -> Table:
+    """Return every difference as a row; values: of a fact to name at most, None for all."""
+    rows = [("fact", name, _counts(a, values), _counts(b, values)) for name, (a, b) in found.facts.items()]
     rows += [("feature", name, a.text, b.text) for name, (a, b) in found.features.items()]
     rows += [("msr", msr_name(index), _hex(a) or "", _hex(b) or "") for index, (a, b) in found.msrs.items()]
     return Table(("what", "name", *(side.name for side in found.sides)), tuple(rows))
@@ -160,7 +167,7 @@ def table(found: Difference) -> Table:
 def tables(found: Difference) -> list[Table]:
     """Return the differences for people."""
     by_kind: dict[str, list[tuple[str, ...]]] = {}
-    for kind, *row in table(found).rows:
+    for kind, *row in _table(found, _VALUES).rows:
         by_kind.setdefault(kind, []).append(tuple(cell or "none" for cell in row))
     names = tuple(side.name for side in found.sides)
     return [Table((kind, *names), tuple(rows)) for kind, rows in by_kind.items()]
@@ -186,7 +193,8 @@ def _features(count: int) -> str:
     return "1 feature" if count == 1 else f"{count} features"
 
 
-def _counts(values: Counter[str | None]) -> str:
+def _counts(values: Counter[str | None], limit: int | None) -> str:
     if sum(values.values()) == 1:
         return next(iter(values)) or UNKNOWN
-    return ", ".join(f"{value or UNKNOWN} ({count})" for value, count in values.most_common())
+    texts = [f"{value or UNKNOWN} ({count})" for value, count in values.most_common()]
+    return some(texts, limit or len(texts))

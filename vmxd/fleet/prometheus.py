@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 from vmxd.fleet.api import Api, PrometheusError, Series
@@ -36,6 +37,7 @@ _REASONS: Final = {
     "usable": "VMX may be used",
 }
 _STALE: Final = "its recording is out of date: the host has changed since (vmxd_recording_stale)"
+_CHANGED: Final = "it has just changed, and Prometheus has both what it was and what it is: ask again in five minutes"
 _DOWN: Final = "Prometheus cannot scrape it (up is 0)"
 _NO_STATUS: Final = "Prometheus has its vmx_host_info but no vmx_status"
 _TOO_MANY: Final = f"its CPUs could not all be read, as on more than {ALONE_MAX} other hosts, and it was not looked at"
@@ -101,11 +103,17 @@ class _Reader:
         infos = self._query("vmx_host_info")
         if self._at is None:
             self._at = infos[0].samples[0][0] if infos else time.time()
-        hosts = {_target(series): _host(series) for series in infos}
+        hosts: dict[Target, FleetHost] = {}
+        changed = set()
+        for series in infos:
+            target, host = _target(series), _host(series)
+            if hosts.setdefault(target, host) != host:
+                changed.add(target)
         down = [_target(series) for series in self._down()]
         if not hosts and not down:
             raise self._nothing()
         self._tell(hosts)
+        hosts |= {target: replace(hosts[target], status=None, reason=_CHANGED) for target in changed}
         kinds = self._kinds({target: host for target, host in hosts.items() if host.status})
         found = [
             *(_with_kind(host, kinds.get(target)) for target, host in hosts.items()),
@@ -270,8 +278,14 @@ def _host(info: Series) -> FleetHost:
         signature=labels.get("signature") or None,
         microcode=labels.get("microcode") or None,
         hypervisor=labels.get("hypervisor") == "true",
-        kind=Kind(labels.get("fingerprint") or None, {}),
+        kind=_unread(labels.get("fingerprint") or None),
     )
+
+
+@cache
+def _unread(fingerprint: str | None) -> Kind:
+    """Return a kind of which nothing but the fingerprint is known yet."""
+    return Kind(fingerprint, {})
 
 
 def _with_kind(host: FleetHost, kind: Kind | str | None) -> FleetHost:
