@@ -1,0 +1,58 @@
+"""vmxd fleet on a terminal: as wide as it is, coloured unless NO_COLOR is set, and plain without rich."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import HOSTS
+
+
+def on_terminal(question: str, *arguments: str, **environment: str) -> str:
+    """Return what a question about the recordings prints on a terminal of 80 columns."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "vmxd", "fleet", question, "--recordings", str(HOSTS), *arguments]
+    base = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    with subprocess.Popen(
+        command, stdout=follower, stderr=subprocess.PIPE, env={**base, "TERM": "xterm", "COLUMNS": "80", **environment}
+    ) as process:
+        os.close(follower)
+        chunks = []
+        while True:
+            try:
+                chunk = os.read(leader, 65536)
+            except OSError:  # the other end is closed: EIO
+                break
+            chunks.append(chunk)
+        os.close(leader)
+        assert b"" == (process.stderr.read() if process.stderr else b"")
+    return b"".join(chunks).decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("arguments", [["summary"], ["has", "ept", "pml"]], ids=" ".join)
+def test_fits(arguments: list[str]) -> None:
+    """No line is longer than the terminal, and with NO_COLOR nothing but text is written."""
+    text = on_terminal(*arguments, NO_COLOR="1", TERM="dumb")
+
+    assert [] == [line for line in text.splitlines() if len(line) > 80]
+    assert "\x1b" not in text
+    assert "i5-L16G7" in text
+
+
+def test_colour() -> None:
+    """Headings stand out on a terminal that can do it."""
+    assert "\x1b[" in on_terminal("summary")
+
+
+def test_without_rich(tmp_path: Path) -> None:
+    """Where rich is not installed, tables are those of a pipe."""
+    (tmp_path / "rich.py").write_text("raise ModuleNotFoundError(name='rich')\n")
+    text = on_terminal("summary", PYTHONPATH=os.pathsep.join((str(tmp_path), os.getcwd())))
+
+    assert "\x1b" not in text
+    assert "\nfingerprint   model" in text
