@@ -29,7 +29,8 @@ from vmxd.tables.rows import Layout
 
 Json = dict[str, Any]
 
-SCHEMAS: Final = {name: f"{name}-1.json" for name in ("show", "features", "check", "diff", "explain")}
+FLEET: Final = ("fleet-summary", "fleet-lacks", "fleet-diff", "fleet-history")
+SCHEMAS: Final = {name: f"{name}-1.json" for name in ("show", "features", "check", "diff", "explain", *FLEET)}
 
 
 def schema(name: str) -> Json:
@@ -96,7 +97,7 @@ def test_a_schema_describes_every_property(name: str) -> None:
 
     assert [] == [path for path, node in found if node.get("additionalProperties") is not False]
     assert [] == [path for path, each in properties if "description" not in each]
-    assert references == document["$defs"].keys()
+    assert references == document.get("$defs", {}).keys()
 
 
 def test_the_schemas_have_the_words_of_the_code() -> None:
