@@ -122,9 +122,10 @@ def _lacking(found: Sorted, host: FleetHost) -> str:
 def _sentence(found: Sorted) -> str:
     count = len(found.lacks) + len(found.has) + len(found.unknown)
     what = found.features[0] if len(found.features) == 1 else f"some of {len(found.features)} features"
+    verb = "lacks" if len(found.lacks) == 1 else "lack"
     whose = "the hardware" if found.view is View.HARDWARE else "what KVM offers to guests"
     return (
-        f"By {whose}, {len(found.lacks)} of {hosts_text(count)} lack {what}; {len(found.has)} have "
+        f"By {whose}, {len(found.lacks)} of {hosts_text(count)} {verb} {what}; {len(found.has)} have "
         f"{'it' if len(found.features) == 1 else 'them all'}; of {len(found.unknown)} that is not known."
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 import vmxd
 from vmxd.export.json import Json
@@ -11,16 +12,9 @@ from vmxd.fleet.model import Fleet, FleetHost
 from vmxd.fleet.table import Table
 from vmxd.fleet.times import format_time
 
-SCHEMA = "vmxd.fleet.summary/1"
-UNKNOWN = "not known"
+SCHEMA: Final = "vmxd.fleet.summary/1"
+UNKNOWN: Final = "not known"
 """In a table's cell: not known."""
-
-Counts = dict[str, int]
-
-
-def count_by(fleet: Fleet, key: Callable[[FleetHost], str | None]) -> Counts:
-    """Return how many hosts have each value of a key, the most frequent first; "unknown" where there is none."""
-    return dict(Counter(key(host) or "unknown" for host in fleet.hosts).most_common())
 
 
 def source_document(fleet: Fleet, schema: str) -> Json:
