@@ -111,6 +111,7 @@ def calls(line: str) -> list[list[str]]:
     """Return the arguments of each call of vmxd in a line for a shell."""
     words = shlex.shlex(line, posix=True, punctuation_chars=True)
     words.whitespace_split = True
+    words.commenters = ""  # DIR#4 is one word
     parts = [
         list(part) for is_end, part in itertools.groupby(words, lambda word: set(word) <= set("|&;<>")) if not is_end
     ]
@@ -124,7 +125,7 @@ def test_help_fits_a_terminal(command: Command) -> None:
     lines = done.stdout.splitlines()
 
     assert (0, "") == (done.returncode, done.stderr)
-    assert [] == [line for line in lines if len(line) >= WIDTH]
+    assert [] == [line for line in lines if len(line) > WIDTH]
     assert "" == lines[1]
 
 

@@ -21,6 +21,10 @@ _EPILOG = """exit codes:
 what A and B can be:
   /      this machine            DIR      a recording
   /#4    CPU 4 of this machine   DIR#4    CPU 4 of a recording
+
+examples:
+  vmxd diff A B            two recordings
+  vmxd diff DIR#0 DIR#4    two CPUs of one
 """
 
 
@@ -32,7 +36,6 @@ def add(commands: Commands) -> None:
         description="Print the features and the MSR values that differ between two hosts or CPUs, and what of the "
         "hosts may be why.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("one", metavar="A", help="a host or one CPU of it")
     parser.add_argument("other", metavar="B", help="another")

@@ -21,10 +21,15 @@ _INPUT_MAX: Final = 1 << 20
 _SHOWN: Final = 60
 
 _EPILOG: Final = """what can be pasted, as one argument or with - on standard input:
-  0x48b=0x035d6fff00000000                     an MSR and its value, or many (an MSR alone: its value here)
+  0x48b=0x035d6fff00000000                     an MSR and its value, or many
   ... missing features: vmx-vmfunc,vmx-pml     an error of libvirt or QEMU
   vmx flags : vnmi preemption_timer ...        a line of /proc/cpuinfo
   VMCS config on CPU 4 doesn't match ...       lines of the kernel log
+
+examples:
+  vmxd explain ept VMX_FEATURE_PML  what these are, and how they stand here
+  vmxd explain 0x485                an MSR, bit by bit
+  dmesg | vmxd explain -            what the kernel log says about VMX
 """
 
 
@@ -37,7 +42,6 @@ def add(commands: Commands) -> None:
         description="Say what features are, what others call them, and how they stand on a host and why; "
         "or what an error, an MSR's value or a log line means.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "names",

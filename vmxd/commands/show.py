@@ -15,11 +15,16 @@ _EPILOG = """groups, beside MSRs by name or index (misc, IA32_VMX_EXIT_CTLS, 0x4
   fixed                               CR0 and CR4 fixed bits
   derived                             features that are no single bit
 states:
-  on, off                 software can set it, or cannot; of a control: may be 1
+  on, off                 software can set it, or cannot; a control may be 1
   default1-clearable      a control that only the TRUE MSR lets be 0
   forced                  a control that must be 1
-  unknown                 not recorded, or could not be read: neither on nor off
+  unknown                 not recorded, or could not be read: not off
   differs                 CPUs disagree
+
+examples:
+  vmxd show ept vpid              two features
+  vmxd show exit --only missing   VM-exit controls that the CPUs do not have
+  vmxd show --root DIR --long     a recording, with all names of each feature
 """
 _ONLY = ("missing", "present", "inconsistent", "unknown")
 
@@ -32,7 +37,6 @@ def add(commands: Commands) -> None:
         help="print the host at a glance, and features with their state",
         description="Print the host, and VMX features by MSR in the order of the SDM, with their state.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="features by any name, MSRs or groups to show (default: all)"

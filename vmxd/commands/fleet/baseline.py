@@ -34,13 +34,22 @@ if TYPE_CHECKING:
 SCHEMA: Final = "vmxd.fleet.baseline/1"
 Baselines = Mapping[str | None, "Baseline"]
 
-_EPILOG = """A host of which nothing is known is left out, and listed; so is one with CPUs that could
-not be read, but for what it is known to lack. A feature with "?" is not known of some host of
-which others are: it counts for no CPU model, and no --format asks for it.
+_EPILOG = """
+A host of which nothing is known is left out, and listed; so is one with CPUs that could not be read, but for what it \
+is known to lack. A feature with "?" is not known of some host of which others are: it counts for no CPU model, and no \
+--format asks for it.
 
---format is about what guests get, which KVM decides: vmxd fleet asks the CPUs. It only names what
-QEMU can (vmx-*), and beyond the model what KVM can give; every kernel and module option may give
-less (docs/kvm.md). Of the model's other features nothing is known.
+--format is about what guests get, which KVM decides: vmxd fleet asks the CPUs. It only names what QEMU can (vmx-*), \
+and beyond the model what KVM can give; every kernel and module option may give less (docs/kvm.md). Of the model's \
+other features nothing is known.
+
+examples:
+  vmxd fleet baseline --recordings hosts
+      what every host of a directory has
+  vmxd fleet baseline --prometheus http://prom:9090 --by cluster
+      what every host of each cluster has
+  vmxd fleet baseline --recordings hosts --format libvirt --model Haswell
+      the same as <cpu>, relative to a CPU model
 """
 
 
@@ -52,7 +61,6 @@ def add(questions: Commands) -> None:
         help="the features that every host has; as -cpu of QEMU or <cpu> of libvirt too",
         description="Print the features that every host has, and those that only some have.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--format", choices=("qemu", "libvirt"), help="print it for guests, as differences from a CPU model"

@@ -18,15 +18,21 @@ if TYPE_CHECKING:
 _POOL: Final = re.compile(r"([a-zA-Z_]\w*)=(.+)", re.ASCII)
 
 _EPILOG: Final = """what can be compared:
-  host-1 host-2:10480             two hosts, by their instance labels, with or without the port
-  cluster=a cluster=b             two pools, by any label of their targets
-  host-1@2026-11-01 host-1        one host (or pool) then and now
-  host-1 ../yesterday/host-1      of --recordings: a recording there, and one elsewhere
+  host-1 host-2:10480         two hosts, by instance label, with or without port
+  cluster=a cluster=b         two pools, by any label of their targets
+  host-1@2026-11-01 host-1    one host (or pool) then and now
+  host-1 ../yesterday/host-1  of --recordings: one there, and one elsewhere
 
 exit codes:
   0  nothing differs
   1  something does
   2  nothing is known to differ, but not everything is known
+
+examples:
+  vmxd fleet diff --prometheus http://prom:9090 host-1@2026-11-01 host-1
+      what became of a host
+  vmxd fleet diff --recordings hosts host-1 host-2
+      two recordings of a directory
 """
 
 
@@ -38,7 +44,6 @@ def add(questions: Commands) -> None:
         help="what differs between two hosts or pools, or between then and now",
         description="Compare two hosts, two pools, or one of them at two times.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("a", metavar="A", help="a host or a pool, and a time")
     parser.add_argument("b", metavar="B", help="what to compare it with")

@@ -19,6 +19,14 @@ from vmxd.commands.fleet.options import (
 from vmxd.commands.parser import Commands
 from vmxd.errors import UsageError
 
+_EPILOG = """
+examples:
+  vmxd fleet history --prometheus http://prom:9090 host-1
+      the last 30 days
+  vmxd fleet history --prometheus http://prom:9090 --since 2026-09-01 host-1
+      since a day
+"""
+
 
 def add(questions: Commands) -> None:
     """Add the question to the parser."""
@@ -28,6 +36,7 @@ def add(questions: Commands) -> None:
         help="what changed on a host when, beside its microcode and kernel",
         description="Print what changed on a host and when, as Prometheus has it: status, microcode, kernel, "
         "fingerprint, and which features were lost or gained. Times at which it was not seen are named.",
+        epilog=_EPILOG,
     )
     prometheus_options(parser.add_mutually_exclusive_group(required=True), parser)
     parser.add_argument("--since", default="30d", metavar="TIME", help="a time, or 30d, 12h (default: %(default)s)")

@@ -23,6 +23,12 @@ _EPILOG: Final = """exit codes:
   0  every host has every feature
   1  some host lacks one
   2  none is known to lack one, but of some host it is not known
+
+examples:
+  vmxd fleet {name} --recordings hosts ept vpid
+      two features, of a directory of recordings
+  vmxd fleet {name} --prometheus http://prom:9090 "missing features: vmx-pml"
+      an error of libvirt or QEMU, as it was printed
 """
 _ORDERS: Final = {"lacks": ("lacks", "unknown", "has"), "has": ("has", "lacks", "unknown")}
 
@@ -37,10 +43,10 @@ def add(questions: Commands) -> None:
         parser = questions.add_parser(
             name,
             parents=[fleet_options(), wanted_options(), output_options()],
+            usage="%(prog)s [options] (--prometheus URL | --recordings DIR) NAME ...",
             help=text,
             description=f"Print the {text}. Both questions have the same answer, in another order.",
-            epilog=_EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            epilog=_EPILOG.format(name=name),
         )
         parser.add_argument(
             "--view",

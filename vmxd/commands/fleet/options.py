@@ -38,7 +38,7 @@ def prometheus_options(source: argparse._ActionsContainer, options: Parser) -> N
     source.add_argument(
         "--prometheus",
         metavar="URL",
-        help="a Prometheus, Thanos, Mimir or VictoriaMetrics that scrapes vmxd, as http://prometheus:9090",
+        help="a Prometheus, Thanos, Mimir or VictoriaMetrics that scrapes vmxd, as http://prom:9090",
     )
     options.add_argument(
         "--http.config.file",

@@ -36,14 +36,21 @@ SCHEMA: Final = "vmxd.fleet.pools/1"
 MAX_ROWS: Final = 20
 """Rows of a table for people; --csv and --json have all."""
 
-_EPILOG = """Hosts of one pool have equal features, so VMs with nested VMX move freely between them, as far as
-the CPUs decide it: KVM's version and options do too (docs/fleet-pools.md).
+_EPILOG = """
+Hosts of one pool have equal features, so VMs with nested VMX move freely between them, as far as the CPUs decide it: \
+KVM's version and options do too (docs/fleet-pools.md).
 
-A feature that is not known of a host never counts as lacking. Hosts with CPUs that could not be
-read are in no pool; they are listed.
+A feature that is not known of a host never counts as lacking. Hosts with CPUs that could not be read are in no pool; \
+they are listed.
 
-"fixable" are hosts with a CPU of a signature of which another host has these features: there it is
-firmware, microcode, a hypervisor or a fault that takes them away.
+"fixable" are hosts with a CPU of a signature of which another host has these features: there it is firmware, \
+microcode, a hypervisor or a fault that takes them away.
+
+examples:
+  vmxd fleet pools --recordings hosts
+      who can move where, and what a larger baseline costs
+  vmxd fleet pools --prometheus http://prom:9090 --by cluster
+      whether each cluster is of one kind, and what would make it so
 """
 
 
@@ -55,7 +62,6 @@ def add(questions: Commands) -> None:
         help="hosts between which VMs can move, and which few to drop or fix for a larger baseline",
         description="Group hosts by equal features, and rank what it costs to have more features on all of them.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
 

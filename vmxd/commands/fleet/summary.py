@@ -8,6 +8,14 @@ from vmxd.commands import EXIT_FINE
 from vmxd.commands.fleet.options import fleet_options, output_options, print_answer, read_fleet
 from vmxd.commands.parser import Commands
 
+_EPILOG = """
+examples:
+  vmxd fleet summary --recordings hosts
+      a directory of recordings
+  vmxd fleet summary --prometheus http://prom:9090 --selector 'cluster="a"'
+      the hosts of one pool
+"""
+
 
 def add(questions: Commands) -> None:
     """Add the question to the parser."""
@@ -17,6 +25,7 @@ def add(questions: Commands) -> None:
         help="hosts by status, model, microcode and fingerprint",
         description="Count hosts by status, model, microcode, kernel and fingerprint, and name those that differ from "
         "CPU to CPU, where VMX may not be used, and of which nothing is known, with the reason. CSV has a row a host.",
+        epilog=_EPILOG,
     )
     parser.set_defaults(run=run)
 

@@ -40,7 +40,7 @@ def wanted_options() -> Parser:
     options.add_argument(
         "features",
         nargs="*",
-        metavar="FEATURE",
+        metavar="NAME",
         help='a feature by any name, or an error with "missing features: vmx-…" as libvirt, QEMU and KubeVirt print '
         "it; - reads standard input",
     )
