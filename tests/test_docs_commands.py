@@ -33,7 +33,7 @@ from tests.support import REPOSITORY, program
 
 BLOCKS: Final = {page: blocks(page) for page in PAGES}
 ALL: Final = list(itertools.chain.from_iterable(BLOCKS.values()))
-LANGUAGES: Final = frozenset(("console", "sh", "promql", "yaml", "toml", "diff", "text"))
+LANGUAGES: Final = frozenset(("console", "sh", "promql", "yaml", "toml", "json", "diff", "text"))
 
 
 def of(language: str) -> list[Block]:
