@@ -63,7 +63,7 @@ class TestLoad:
         assert ("TLS12", "TLS13") == (config.tls.min_version, config.tls.max_version)
         assert (ECDSA_256, ECDSA_128) == config.tls.cipher_suites
         assert not config.tls.prefer_server_cipher_suites
-        assert ("X25519",) == config.tls.curve_preferences
+        assert ("CurveP384",) == config.tls.curve_preferences
         assert not config.http2
         assert (
             ("Strict-Transport-Security", "max-age=31536000; includeSubDomains"),

@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -180,8 +181,10 @@ def _set_curve(context: ssl.SSLContext, config: TlsConfig) -> None:
     try:
         context.set_ecdh_curve(CURVES[name])
     except (ValueError, ssl.SSLError) as error:
+        # Debian 12's Python, 3.11.2, cannot set X25519, which the same OpenSSL offers to 3.11.7
+        python = sys.version.split()[0]
         raise SettingError(
-            "curve_preferences", f"this machine's {ssl.OPENSSL_VERSION} does not offer {name}", "leave it out"
+            "curve_preferences", f"Python {python} with {ssl.OPENSSL_VERSION} cannot set {name}", "leave it out"
         ) from error
 
 
