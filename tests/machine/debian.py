@@ -1,7 +1,7 @@
 """The Debian guest: systemd, udev, Prometheus and node_exporter under qemu TCG, vmxd as systemd/README.md installs it.
 
-What does not change from run to run is kept under the hash of the packages' versions. Takes root: packages are
-installed in a directory, for another system to boot.
+After that, as the Debian package does. What does not change from run to run is kept under the hash of the packages'
+versions. Takes root: packages are installed in a directory, for another system to boot.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests import debian_package
 from tests.machine import packages
 from tests.machine.console import Console
 from tests.machine.emulator import COMMAND_LINE, Started
@@ -33,7 +34,8 @@ SOURCES: Final = ("vmxd", "systemd", "pyproject.toml", "README.md", "LICENSE")
 
 PACKAGES: Final = (
     "systemd-sysv", "udev", "dbus", "kmod", "linux-image-cloud-amd64", "initramfs-tools", "python3-venv", "curl",
-    "prometheus", "prometheus-node-exporter",
+    "prometheus", "prometheus-node-exporter", "python3-h11", "python3-jinja2",
+    "python3-prometheus-client", "python3-psutil",
 )  # fmt: skip
 LEFT_OUT: Final = ("doc", "javascript", "locale", "man")
 """Directories of /usr/share: half of the whole."""
@@ -122,6 +124,9 @@ def install(archive: Path, script: str, directory: Path) -> None:
         _run(sys.executable, "-m", "pip", "wheel", "--quiet", "-w", root / "payload/wheels", *wanted)
         pip = "PIP_NO_INDEX=1 PIP_FIND_LINKS=/payload/wheels"
         _run("chroot", root, "sh", "-c", f"cd /root/vmxd/systemd && {pip} sh -e /payload/install-vmxd")
+
+        debian_package.build(directory / "package", DEB_BUILD_OPTIONS="nocheck")
+        shutil.copy(debian_package.binary(directory / "package"), root / "payload/vmxd.deb")
 
         # started when it is their turn, not at each boot
         _run("chroot", root, "systemctl", "--quiet", "disable", "prometheus", "prometheus-node-exporter")

@@ -247,3 +247,29 @@ def test_removed(guest: Results) -> None:
     assert [] == lines(guest, "removed")
     assert [] == lines(guest, "removed_units")
     assert [] == lines(guest, "failed_at_end")
+
+
+def test_package(guest: Results) -> None:
+    """The Debian package, installed, records and serves at once, and enables the server alone."""
+    assert 0 == guest.outcome("package")[0], guest.outcome("package")[1]
+    assert 1.0 == sample(guest, "package_metrics", "vmx_status", status="no_vmx")
+    assert ["active", "active"] == lines(guest, "package_active")
+    assert ["enabled", "disabled", "disabled"] == guest.text("package_enabled.out").split()
+    assert {"Result": "success", "FragmentPath": "/lib/systemd/system/vmxd-record.service"} == fields(
+        guest, "package_recorded", "="
+    )
+
+
+def test_package_upgrade(guest: Results) -> None:
+    """An upgrade of it starts the server anew with a new recording, and leaves socket and timer as they were."""
+    assert 0 == guest.outcome("package_again")[0], guest.outcome("package_again")[1]
+    for name in ("process_start_time_seconds", "vmxd_scan_timestamp_seconds"):
+        assert sample(guest, "package_before", name) < sample(guest, "package_after", name)
+    assert ["active"] * 3 == lines(guest, "package_still")
+
+
+def test_package_purge(guest: Results) -> None:
+    """Purging it stops every unit, and leaves no file and no unit, whatever was enabled."""
+    assert 0 == guest.outcome("package_purge")[0], guest.outcome("package_purge")[1]
+    assert [] == lines(guest, "purged")
+    assert [] == lines(guest, "purged_units")

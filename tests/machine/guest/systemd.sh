@@ -1,4 +1,5 @@
-# vmxd on Debian as systemd/README.md installs it: booted, looked at, killed, hot-plugged, scraped, and taken away again.
+# vmxd on Debian as systemd/README.md installs it: booted, looked at, killed, hot-plugged, scraped, and taken away again;
+# then as a Debian package: installed, upgraded, purged.
 # Runs after every boot: installs the units at the first, does all else at the second.
 . /payload/lib.sh
 export PATH=/usr/bin:/usr/sbin:/bin:/sbin LC_ALL=C.UTF-8 OUT=/root/out SYSTEMD_PAGER=cat SYSTEMD_COLORS=0
@@ -170,6 +171,28 @@ run node_exporter curl -sS --fail http://127.0.0.1:9100/metrics
 readme remove remove
 run removed find / /run -xdev '(' -path /root -o -path /payload ')' -prune -o '(' -name '*vmxd*' -o -name vmx.prom ')' -print
 run removed_units systemctl list-units --all --plain --no-legend 'vmxd*'
+
+# the same as a package
+answers() { metrics >/dev/null 2>&1; }
+run package dpkg --install /payload/vmxd.deb
+until_ok 60 answers
+run package_metrics metrics
+run package_active systemctl is-active vmxd.service vmxd-record.path
+run package_enabled systemctl is-enabled vmxd.service vmxd.socket vmxd-textfile.timer
+run package_recorded systemctl show --property=Result,FragmentPath vmxd-record.service
+# an upgrade, with all that can be enabled enabled
+sed -i 's/^ARGS=.*/ARGS=--web.systemd-socket/' /etc/default/vmxd
+systemctl stop vmxd.service
+systemctl enable --now vmxd.socket vmxd-textfile.timer
+run package_before metrics
+until_ok 60 test -e $prom
+run package_again dpkg --install --force-confold /payload/vmxd.deb
+until_ok 60 answers
+run package_after metrics
+run package_still systemctl is-active vmxd.service vmxd.socket vmxd-textfile.timer
+run package_purge dpkg --purge vmxd
+run purged find / /run -xdev '(' -path /root -o -path /payload ')' -prune -o '(' -name '*vmxd*' -o -name vmx.prom ')' -print
+run purged_units systemctl list-units --all --plain --no-legend 'vmxd*'
 run failed_at_end systemctl list-units --failed --plain --no-legend
 run journal journalctl --boot --output=short-monotonic
 
