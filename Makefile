@@ -1,5 +1,6 @@
 # make run    set up, and serve this host's metrics (the bundled recording where this host has no readable VMX MSRs)
 # make test   set up, and run the whole test suite; installs with apt the tools it needs where it is root
+# make deb    build the Debian package into dist/, as root with apt to get what that needs
 # make bench  measure vmxd against its peers (apt-get install prometheus-node-exporter); 7 minutes, on an idle machine
 # make bench-fleet  measure rules and queries on simulated fleets of up to 5,000 hosts (apt-get install prometheus
 #             victoria-metrics); an hour, 8 GiB, on an idle machine
@@ -18,7 +19,7 @@ EXAMPLE = tests/hosts/lakefield-i5-l16g7
 READY   = $(VENV)/.ready
 TESTED  = $(VENV)/.ready-for-tests
 
-.PHONY: run test test-machine verification bench bench-fleet golden generated docs docs-output screenshots clean
+.PHONY: run test test-machine verification deb bench bench-fleet golden generated docs docs-output screenshots clean
 
 $(READY): pyproject.toml vmxd/__init__.py
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
@@ -48,6 +49,10 @@ test: $(TESTED)
 test-machine: $(TESTED)
 	tests/install-tools machine
 	$(VENV)/bin/pytest -m machine --capture=sys tests/machine $(if $(MODEL),-k $(MODEL)) $(PYTEST_ARGS)
+
+deb:
+	tests/install-tools package
+	deploy/debian/build dist
 
 verification:
 	cp .machine/verification.md docs/verification.md

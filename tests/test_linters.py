@@ -28,7 +28,7 @@ def test_linter(command: str) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "tests/install-tools tests/completion.bash .ci/run deploy/kubernetes/prometheusrules",
+        "tests/install-tools tests/completion.bash .ci/run deploy/debian/build deploy/kubernetes/prometheusrules",
         f"--shell=sh --exclude=SC1091 {' '.join(GUEST_SCRIPTS)}",
     ],
     ids=["scripts", "scripts of guests"],
