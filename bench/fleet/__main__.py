@@ -134,12 +134,12 @@ def _measure(engine: Engine, count: int) -> list[Goal]:
     title = f"{engine.name}, {count:,} hosts"
     print_title(title)
     series, kinds = engine.series_in_head(), engine.number("count(fingerprint:vmx_hosts:count)")
-    per_host = engine.number('max(count by (instance) ({job="vmxd"}))')
+    per_host = engine.number('max(count by (instance) ({job="vmxd", __name__!="vmx_nested_feature"}))')
     facts = {
         "hosts that are up": f"{engine.number('sum(up)'):,.0f}",
         "fingerprints, summed over pools": f"{kinds:,.0f}",
         "series": f"{series:,}",
-        "series of the largest host": f"{per_host:,.0f}",
+        "series of the largest host, nested view apart": f"{per_host:,.0f}",
         "resident memory, MiB": f"{engine.rss / (1 << 20):,.0f}",
     }
     print_table(("", ""), list(facts.items()))
@@ -163,7 +163,7 @@ def _print_rules(engine: Engine) -> dict[str, float]:
     rows, shares = [], {}
     for group in engine.rule_groups():
         seconds = {rule["name"]: float(rule.get("evaluationTime") or 0) for rule in group["rules"]}
-        total = float(group.get("evaluationTime") or sum(seconds.values()))
+        total = float(group["evaluationTime"])
         shares[str(group["name"])] = total / float(group["interval"])
         slowest = max(seconds, key=seconds.__getitem__)
         rows.append((str(group["name"]), f"{group['interval']:g}", number(total), slowest, number(seconds[slowest])))

@@ -62,9 +62,18 @@ class Engine:
         return sum(float(series["value"][1]) for series in self.query(expression).series)
 
     def rule_groups(self) -> list[dict[str, Any]]:
-        """Return the rule groups with what their last evaluation took."""
-        groups = self._get(self._rules_port, "rules", {})["groups"]
-        return [dict(group) for group in groups]
+        """Return the rule groups with what their last evaluation took, in seconds, and each rule of them.
+
+        vmalert gives no time of a group, and the times of its rules from when the group began.
+        """
+        groups = [dict(group) for group in self._get(self._rules_port, "rules", {})["groups"]]
+        for group in groups:
+            if "evaluationTime" not in group:
+                ends = [float(rule.get("evaluationTime") or 0) for rule in group["rules"]]
+                group["evaluationTime"] = max(ends)
+                for rule, begin, end in zip(group["rules"], [0.0, *ends], ends, strict=False):
+                    rule["evaluationTime"] = max(0.0, end - begin)
+        return groups
 
     def series_in_head(self) -> int:
         """Return how many series have a sample of the last five minutes."""
