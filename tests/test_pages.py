@@ -18,6 +18,7 @@ from tests.server import Server, serving
 from tests.support import HOSTS, LAKEFIELD, vmxd
 from tests.test_server import CLOSE, connected, exchange, get, read_reply, request, undated
 from vmxd.host.witness import MSR_FILE
+from vmxd.profiles.files import builtin_profiles
 
 GZIP: Final = b"Accept-Encoding: gzip\r\n"
 PATHS: Final = {"/": "text/html; charset=utf-8", "/inventory.json": "application/json"}
@@ -52,11 +53,12 @@ def test_encodings(path: str) -> None:
 
 
 def test_json() -> None:
-    """/inventory.json is what ``vmxd show --json`` prints."""
+    """/inventory.json is what ``vmxd show --json`` prints, with the profiles that the server holds the host against."""
     with serving(LAKEFIELD) as server:
         served = get(server, "/inventory.json").body
+    profiles = [f"--profile={profile.name}" for profile in builtin_profiles()]
 
-    assert vmxd("show", "--json", "--root", LAKEFIELD).stdout.encode() == served
+    assert vmxd("show", "--json", "--root", LAKEFIELD, *profiles).stdout.encode() == served
     assert "vmxd.show/1" == json.loads(served)["schema"]
 
 
