@@ -133,7 +133,7 @@ def _until(done: Callable[[], bool], pause: float) -> None:
 def _measure(engine: Engine, count: int) -> list[Goal]:
     title = f"{engine.name}, {count:,} hosts"
     print_title(title)
-    series, kinds = engine.series_in_head(), engine.number("count(fingerprint:vmx_hosts:count)")
+    series, kinds = engine.scraped_series(), engine.number("count(fingerprint:vmx_hosts:count)")
     per_host = engine.number('max(count by (instance) ({job="vmxd", __name__!="vmx_nested_feature"}))')
     facts = {
         "hosts that are up": f"{engine.number('sum(up)'):,.0f}",

@@ -75,9 +75,9 @@ class Engine:
                     rule["evaluationTime"] = max(0.0, end - begin)
         return groups
 
-    def series_in_head(self) -> int:
-        """Return how many series have a sample of the last five minutes."""
-        return int(self.number('count({__name__=~".+"})'))
+    def scraped_series(self) -> int:
+        """Return how many series the last scrapes brought; to count them all by name takes too long at 5,000 hosts."""
+        return int(self.number("sum(scrape_samples_post_metric_relabeling)"))
 
     @property
     def cpu_seconds(self) -> float:
