@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -288,3 +289,15 @@ def test_one_cpu_of_this_machine_can_be_read_alone() -> None:
     host = read_host("/", only=(first,))
 
     assert ((first,), tuple(others)) == (scanned(host), host.excluded)
+
+
+@pytest.mark.parametrize("has_psutil", [True, False], ids=["psutil", "without psutil"])
+def test_cpus_that_something_hides_are_noted(monkeypatch: pytest.MonkeyPatch, has_psutil: bool) -> None:
+    """Where the C library counts other CPUs than sysfs lists, it is said, with psutil and without."""
+    count = len(read_host("/").online)
+    if not has_psutil:
+        monkeypatch.setitem(sys.modules, "psutil", None)
+    monkeypatch.setattr("os.sysconf", lambda _: count + 1)
+
+    expected = f"sysfs lists {count} online CPUs, {'psutil' if has_psutil else 'sysconf'} counts {count + 1}"
+    assert expected in "".join(read_host("/").notes)

@@ -140,12 +140,16 @@ def _notes_on_count(root: str, online: tuple[int, ...]) -> tuple[str, ...]:
     """Compare the CPUs that sysfs lists with what psutil counts; only the live machine can be asked."""
     if os.path.realpath(root) != "/":
         return ()
-    import psutil  # noqa: PLC0415 (costs 25 ms, and only a live scan needs it)
-
-    count = psutil.cpu_count(logical=True)
+    count: int | None
+    try:
+        import psutil  # noqa: PLC0415 (costs 25 ms, and only a live scan needs it)
+    except ModuleNotFoundError:  # vmxd.pyz holds nothing that is compiled
+        counter, count = "sysconf", os.sysconf("SC_NPROCESSORS_ONLN")  # what psutil asks on Linux
+    else:
+        counter, count = "psutil", psutil.cpu_count(logical=True)
     if count is None or count == len(online):
         return ()
-    return (f"sysfs lists {len(online)} online CPUs, psutil counts {count}: a container may hide some",)
+    return (f"sysfs lists {len(online)} online CPUs, {counter} counts {count}: a container may hide some",)
 
 
 def _keep(readings: dict[int, dict[int, Reading]], wanted: Collection[int]) -> dict[int, dict[int, Reading]]:

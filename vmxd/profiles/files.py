@@ -12,7 +12,6 @@ from vmxd.profiles import Profile, find_profile
 from vmxd.profiles.parse import line_of, parse_profiles
 
 DEFAULT_DIRECTORY: Final = "/etc/vmxd/profiles.d"
-BUILTIN_DIRECTORY: Final = os.path.join(os.path.dirname(__file__), "builtin")
 SIZE_MAX: Final = 1 << 16
 """Bytes of a file that is still taken for one of profiles."""
 
@@ -39,7 +38,10 @@ def read_profiles(directories: Sequence[str] | None = None) -> tuple[Profile, ..
 @functools.cache
 def builtin_profiles() -> tuple[Profile, ...]:
     """Return the profiles that come with vmxd, by file name."""
-    return tuple(profile for path in _paths(BUILTIN_DIRECTORY) for profile in parse_profiles(_read(path), path))
+    from importlib import resources  # noqa: PLC0415 (costs 4 ms; vmxd may be in an archive, so a path will not do)
+
+    files = sorted((resources.files("vmxd.profiles") / "builtin").iterdir(), key=lambda file: file.name)
+    return tuple(profile for file in files for profile in parse_profiles(file.read_text("utf-8"), str(file)))
 
 
 def _paths(directory: str) -> list[str]:
