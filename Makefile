@@ -1,6 +1,10 @@
 # make run    set up, and serve this host's metrics (the bundled recording where this host has no readable VMX MSRs)
 # make test   set up, and run the whole test suite; installs with apt the tools it needs where it is root
 # make deb    build the Debian package into dist/, as root with apt to get what that needs
+# make dist   build the wheel, the sdist, vmxd.pyz and the bill of materials into dist/; make pyz: that one only
+# make test-wheel  run a part of the test suite against the built and installed wheel
+# make release  check, build and try a release (docs/releasing.md); make release-check: the checks only
+# make pins   renew .ci/requirements.txt and deploy/container/*requirements.txt: the newest versions that pyproject.toml allows
 # make bench  measure vmxd against its peers (apt-get install prometheus-node-exporter); 7 minutes, on an idle machine
 # make bench-fleet  measure rules and queries on simulated fleets of up to 5,000 hosts (apt-get install prometheus
 #             victoria-metrics); an hour, 8 GiB, on an idle machine
@@ -18,19 +22,27 @@ LISTEN ?= 127.0.0.1:10480
 EXAMPLE = tests/hosts/lakefield-i5-l16g7
 READY   = $(VENV)/.ready
 TESTED  = $(VENV)/.ready-for-tests
+PIP     = $(VENV)/bin/pip --quiet --disable-pip-version-check
+# what pyproject.toml allows; in CI what .ci/requirements.txt pins, to the hash
+ifdef CI
+INSTALL = $(PIP) install --require-hashes --requirement .ci/requirements.txt && $(PIP) install --no-deps --no-build-isolation --editable
+else
+INSTALL = $(PIP) install --editable
+endif
 
-.PHONY: run test test-machine verification deb bench bench-fleet golden generated docs docs-output screenshots clean
+.PHONY: run test test-wheel test-machine verification deb dist pyz release release-check pins bench bench-fleet golden generated docs \
+  docs-output screenshots clean
 
 $(READY): pyproject.toml vmxd/__init__.py
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq --yes python3-venv; } || \
 	  { echo "make: Python's venv module is missing; apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --editable .
+	$(INSTALL) .
 	touch $@
 
 $(TESTED): $(READY)
-	$(VENV)/bin/pip install --quiet --editable '.[dev,deploy,docs]'
+	$(if $(CI),,$(INSTALL) '.[dev,deploy,docs,release]')
 	touch $@
 
 run: $(READY)
@@ -46,6 +58,9 @@ test: $(TESTED)
 	tests/install-tools
 	$(VENV)/bin/pytest $(PYTEST_ARGS)
 
+test-wheel: $(TESTED)
+	$(VENV)/bin/python -m release test-wheel
+
 test-machine: $(TESTED)
 	tests/install-tools machine
 	$(VENV)/bin/pytest -m machine --capture=sys tests/machine $(if $(MODEL),-k $(MODEL)) $(PYTEST_ARGS)
@@ -57,6 +72,20 @@ deb:
 verification:
 	cp .machine/verification.md docs/verification.md
 	git diff --stat -- docs
+
+dist pyz release: $(TESTED)
+	$(VENV)/bin/python -m release $@
+
+release-check: $(TESTED)
+	$(VENV)/bin/python -m release check
+
+# whoever has the image or CI has the same versions; hatchling and editables build what pip installs without isolation
+COMPILE = $(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-annotate \
+  --custom-compile-command 'make pins'
+pins: $(TESTED)
+	printf '%s\n' editables hatchling | $(COMPILE) --upgrade --all-extras --output-file .ci/requirements.txt pyproject.toml -
+	$(COMPILE) --constraint .ci/requirements.txt --extra web --output-file deploy/container/requirements.txt pyproject.toml
+	echo hatchling | $(COMPILE) --constraint .ci/requirements.txt --output-file deploy/container/build-requirements.txt -
 
 bench: $(TESTED)
 	$(VENV)/bin/python -m bench $(BENCH_ARGS)
