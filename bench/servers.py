@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,9 @@ import psutil
 from bench import client
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
+PYZ: Final = REPOSITORY / "dist" / "vmxd.pyz"
+"""Measured where make pyz has built it."""
+
 HOSTS: Final = REPOSITORY / "tests" / "hosts"
 SERVED: Final = HOSTS / "sapphirerapids"
 """The recording that vmxd serves, and whose series its peers serve too."""
@@ -98,9 +101,9 @@ class Server:
             time.sleep(_POLL_SECONDS)
 
 
-def vmxd(name: str, root: Path) -> Peer:
+def vmxd(name: str, root: Path, program: Sequence[str] = (*_PYTHON, "vmxd")) -> Peer:
     """Return a vmxd that serves a recording."""
-    options = (*_PYTHON, "vmxd", "serve", "--root", str(root))
+    options = (*program, "serve", "--root", str(root))
     return Peer(name, lambda port: (*options, f"--web.listen-address={client.LOOPBACK}:{port}"))
 
 
