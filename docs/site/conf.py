@@ -48,7 +48,7 @@ NAVIGATION = {
     "Deploying": ["deploy/README", "systemd/README", "deploy/prometheus/README", "docs/runbooks/README",
                   "deploy/*/README", "docs/scaling"],
     "Background": ["docs/security", "docs/comparison", "docs/performance", "docs/verification", "docs/adding-a-bit"],
-    "Project": ["README", "CONTRIBUTING", "SECURITY", "CHANGELOG"],
+    "Project": ["README", "CONTRIBUTING", "docs/releasing", "SECURITY", "CHANGELOG"],
     "More": ["docs/*"],
 }  # fmt: skip
 """Pages by caption, in order, by name or pattern. One that is not there is left out, one that is named above too."""
