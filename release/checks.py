@@ -43,8 +43,6 @@ def check_versions(source: Path) -> None:
     """Hold that every file that repeats the version repeats this one."""
     version = read_version(source)
     for name, pattern in VERSIONS.items():
-        if not (source / name).exists():
-            continue
         found = re.search(pattern, (source / name).read_text(), re.MULTILINE)
         if not found or found[1] != version:
             said = found[1] if found else "none"

@@ -42,7 +42,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(HOSTS / "made-nested", root)
     cpuinfo = root / "proc/cpuinfo"
     cpuinfo.write_text(re.sub(r"(?m)^(model name\s*: ).*$", lambda match: match[1] + HOSTILE, cpuinfo.read_text()))
-    (root / "proc/sys/kernel").mkdir(parents=True)
+    (root / "proc/sys/kernel").mkdir(parents=True, exist_ok=True)
     (root / "proc/sys/kernel/osrelease").write_text(HOSTILE)
     (root / "sys/module/kvm_intel/parameters/ple_gap").write_text(HOSTILE)
     return root
