@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 
 from tests.certificates import make_authority, make_pair
-from tests.server import Server, port_of, serving_one
+from tests.server import Server, port_of, serving_one, until
 from tests.support import LAKEFIELD
 from vmxd.export.server import CONNECTIONS_MAX
 
@@ -170,7 +171,8 @@ def resident(server: Server) -> int:
 
 
 def open_files(server: Server) -> int:
-    """Return how many files a server has open."""
+    """Return how many files a server has open once its scan is over: until then one leads to the process that scans."""
+    until(lambda: not psutil.Process(server.process.pid).children())
     return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
 

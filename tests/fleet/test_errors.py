@@ -159,7 +159,7 @@ def test_url(url: str, message: str) -> None:
         (["--at", "yesterday"], "'yesterday' is no time"),
         (["--header", "nonsense"], "--header 'nonsense' is no header"),
         (["--header", "authorization: Bearer x"], "--header Authorization would show its secret"),
-        (["--timeout", "never"], "argument --timeout: 'never' is no number of seconds"),
+        (["--timeout", "never"], "--timeout: 'never' is no number of seconds"),
         (["--http.config.file", "/no/such/file"], "/no/such/file cannot be read: No such file or directory"),
     ],
     ids=["open string", "injection", "own label", "time", "header", "secret", "timeout", "file"],

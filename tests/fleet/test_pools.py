@@ -7,10 +7,7 @@ import io
 import itertools
 import json
 import random
-import re
-import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -246,16 +243,3 @@ def test_text_fits_80_columns(arguments: tuple[str, ...]) -> None:
     assert 0 == done.returncode
     assert [] == [line for line in done.stdout.splitlines() if len(line) > 80]
     assert bool(arguments) == ("\n+12\n" not in done.stdout)
-
-
-def test_the_docs_show_what_is_printed(tmp_path: Path) -> None:
-    """Each example of docs/fleet-pools.md is what the command prints of five recorded hosts."""
-    for name in ("skylake-sp-8160-2s", "cascadelake-sp", "icelake-sp-2s", "haswell-ep-2s", "made-amd"):
-        (tmp_path / name).symlink_to(HOSTS / name)
-    text = (REPOSITORY / "docs/fleet-pools.md").read_text()
-    examples = re.findall(r"^    \$ vmxd (.*)\n((?:(?!    \$)    .*\n|\n)*)", text, re.MULTILINE)
-
-    assert 3 == len(examples)
-    for command, expected in examples:
-        printed = vmxd(*command.replace("DIR", str(tmp_path)).split()).stdout
-        assert textwrap.dedent(expected).strip() == printed.strip()
