@@ -41,7 +41,8 @@ _AS_NOBODY = """
 import os, pwd, sys
 import shutil, tempfile, vmxd.cli, vmxd.export.json
 import vmxd.export.self_metrics, vmxd.export.text, vmxd.profiles.files, vmxd.scan
-vmxd.cli.build_parser().parse_args()  # argparse, too, imports when it runs
+vmxd.cli.build_parser().parse_args()  # argparse and importlib, too, import when they run
+vmxd.profiles.files.builtin_profiles()
 nobody = pwd.getpwnam("nobody")
 os.setgroups([])
 os.setgid(nobody.pw_gid)

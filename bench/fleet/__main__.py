@@ -29,6 +29,8 @@ from bench.report import Goal, number, print_goals, print_table, print_title
 SIZES: Final = (100, 1_000, 5_000)
 ROUNDS: Final = 5
 SERIES_MAX: Final = 340
+SCRAPED: Final = "scrape_samples_post_metric_relabeling"
+"""Series of a host by its last scrape; to count them by name takes too long at 5,000 hosts."""
 SCRAPE: Final = "30s"
 CHURN_SECONDS: Final = 10
 IMPORT_LINES: Final = 20_000
@@ -133,13 +135,13 @@ def _until(done: Callable[[], bool], pause: float) -> None:
 def _measure(engine: Engine, count: int) -> list[Goal]:
     title = f"{engine.name}, {count:,} hosts"
     print_title(title)
-    series, kinds = engine.scraped_series(), engine.number("count(fingerprint:vmx_hosts:count)")
-    per_host = engine.number('max(count by (instance) ({job="vmxd", __name__!="vmx_nested_feature"}))')
+    series, kinds = int(engine.number(f"sum({SCRAPED})")), engine.number("count(fingerprint:vmx_hosts:count)")
+    per_host = engine.number(f"max({SCRAPED} unless on (instance) vmx_nested_status)")
     facts = {
         "hosts that are up": f"{engine.number('sum(up)'):,.0f}",
         "fingerprints, summed over pools": f"{kinds:,.0f}",
         "series": f"{series:,}",
-        "series of the largest host, nested view apart": f"{per_host:,.0f}",
+        "series of the largest host that was not asked for its nested view": f"{per_host:,.0f}",
         "resident memory, MiB": f"{engine.rss / (1 << 20):,.0f}",
     }
     print_table(("", ""), list(facts.items()))
