@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,6 +21,7 @@ from vmxd.fleet.api import Api
 from vmxd.fleet.model import FleetHost
 from vmxd.fleet.prometheus import Asked, read_prometheus
 from vmxd.fleet.recordings import read_recordings
+from vmxd.tables import FEATURES
 
 AT = past.THEN + 60
 RECORDINGS = 'cluster="recordings"'
@@ -28,6 +30,11 @@ RECORDINGS = 'cluster="recordings"'
 def facts(host: FleetHost) -> dict[str, Any]:
     """Return all that is known of a host, but for how it is said and where it stands."""
     return {name: value for name, value in asdict(host).items() if name not in ("labels", "reason", "nested")}
+
+
+def features(table: dict[str, dict[str, str]]) -> dict[str, list[str]]:
+    """Return what a report's rows say of each feature, by host."""
+    return {host: [row[name] for name in FEATURES] for host, row in table.items()}
 
 
 def test_same_facts(served: Served) -> None:
@@ -64,6 +71,31 @@ def test_same_answers(served: Served, asked: list[str]) -> None:
     found["unknown"].remove("down")
     assert expected == found
     assert 1 == answer.returncode == recorded.returncode
+
+
+@pytest.mark.parametrize("question", ["baseline", "pools"])
+def test_same_groups(served: Served, question: str) -> None:
+    """What all hosts have, and which are alike, is the same from both, and the host that is down is unknown."""
+    recorded = vmxd("fleet", question, "--recordings", HOSTS, "--json")
+    answer = served.ask(question, "--selector", RECORDINGS, "--at", str(AT), "--json")
+    (expected,), (found,) = (json.loads(each.stdout)["groups"] for each in (recorded, answer))
+    unknown = [group.pop("unknown").keys() for group in (expected, found)]
+
+    assert {"down"} == unknown[1] - unknown[0]
+    assert expected == found
+    assert recorded.returncode == answer.returncode
+
+
+def test_same_report(served: Served) -> None:
+    """The report has the same groups from both, but for the host that is down."""
+    rows = [
+        vmxd("fleet", "report", "--recordings", HOSTS, "--csv").stdout,
+        served.ask("report", "--selector", RECORDINGS, "--at", str(AT), "--csv").stdout,
+    ]
+    tables = [{row["host"]: row for row in csv.DictReader(text.splitlines())} for text in rows]
+    tables[1].pop("down")
+
+    assert [features(table) for table in tables[:1]] == [features(table) for table in tables[1:]]
 
 
 def test_living_fleet(served: Served) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import vmxd
 from vmxd.fleet.model import Fleet, FleetHost, Kind
+from vmxd.fleet.summary import source_document
 from vmxd.fleet.table import Table
 from vmxd.tables import FEATURES
 
@@ -85,10 +85,7 @@ def label_names(fleet: Fleet) -> list[str]:
 def report_document(fleet: Fleet) -> dict[str, Any]:
     """Return what ``vmxd fleet report --json`` prints: features once a group, hosts below it."""
     return {
-        "schema": SCHEMA,
-        "vmxd": vmxd.__version__,
-        "source": fleet.source,
-        "taken_at": utc(fleet).isoformat(timespec="seconds"),
+        **source_document(fleet, SCHEMA),
         "groups": [_group(group) for group in groups_of(fleet)],
     }
 

@@ -70,7 +70,10 @@ def add(questions: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the baseline; 1 where a group has none, 2 where no host of a group is wholly read. Raises VmxdError."""
+    """Print the baseline. Raises VmxdError.
+
+    The exit code is 1 where a group has none, 2 where no host of a group is wholly read, or hosts may be missing.
+    """
     from vmxd.fleet.baseline import find_baseline
     from vmxd.fleet.guest_cpu import satisfied_models
 
@@ -94,7 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
         say(left_out_notes(left_out))
     if any(baseline.hosts and not baseline.features for baseline in baselines.values()):
         return EXIT_NO
-    return EXIT_FINE if all(baseline.hosts for baseline in baselines.values()) else EXIT_CANNOT_TELL
+    whole_answer = not fleet.warnings and all(baseline.hosts for baseline in baselines.values())
+    return EXIT_FINE if whole_answer else EXIT_CANNOT_TELL
 
 
 def _refuse(arguments: argparse.Namespace) -> None:

@@ -101,13 +101,10 @@ def unknown_table(unknown: Mapping[str, str], most: int = 20) -> Table:
 
 def fleet_document(schema: str, arguments: argparse.Namespace, fleet: Fleet, left_out: Iterable[FleetHost]) -> Json:
     """Return what every --json starts with."""
-    import vmxd
+    from vmxd.fleet.summary import source_document
 
     return {
-        "schema": schema,
-        "vmxd": vmxd.__version__,
-        "source": fleet.source,
-        "taken_at": fleet.taken_at,
+        **source_document(fleet, schema),
         "by": arguments.by,
         "guest": arguments.guest,
         "left_out": {host.name: host.status for host in left_out},

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from vmxd.commands import EXIT_FINE
+from vmxd.commands import EXIT_CANNOT_TELL, EXIT_FINE
 from vmxd.commands.fleet.groups import (
     chosen_features,
     few,
@@ -67,7 +67,7 @@ def add(questions: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the pools. Raises VmxdError."""
+    """Print the pools; 2 where hosts may be missing. Raises VmxdError."""
     from vmxd.fleet.pools import find_pools
 
     fleet, groups, left_out = read_groups(arguments)
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(left_out_notes(left_out))
     if not all(pools.exact for pools in found.values()):
         say(["there are too many ways to drop pools to look at all: better ones may exist"])
-    return EXIT_FINE
+    return EXIT_CANNOT_TELL if fleet.warnings else EXIT_FINE
 
 
 # For people -------------------------------------------------------------------------------------------------------
