@@ -74,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
         _NAMED if on_terminal else None,
     )
     print_answer(arguments, document(found), [], table(found), shown)
+    if found.unknown and found.view is View.NESTED and arguments.view is None:
+        say(["of some hosts it is not known what KVM offers to guests: --view hardware asks the CPUs"])
     holds = None if found.holds and fleet.warnings else found.holds
     return {True: EXIT_FINE, False: EXIT_NO, None: EXIT_CANNOT_TELL}[holds]
 
