@@ -19,6 +19,7 @@ BIG = b"x" * 1_000_000
 def answers(function: Callable[[], Iterator[object]], count: int) -> list[object]:
     """Start a child and take some answers; then nothing of it is left."""
     child = Child(function)
+    pid = child._pid
 
     async def take() -> list[object]:
         return [await child.receive() for _ in range(count)]
@@ -28,7 +29,7 @@ def answers(function: Callable[[], Iterator[object]], count: int) -> list[object
     finally:
         child.kill()
         with pytest.raises(ChildProcessError):
-            os.waitpid(-1, os.WNOHANG)
+            os.waitpid(pid, os.WNOHANG)
 
 
 def test_answers() -> None:
