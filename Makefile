@@ -56,7 +56,7 @@ run: $(READY)
 
 test: $(TESTED)
 	tests/install-tools
-	$(VENV)/bin/pytest $(PYTEST_ARGS)
+	$(VENV)/bin/pytest --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
 
 test-wheel: $(TESTED)
 	$(VENV)/bin/python -m release test-wheel

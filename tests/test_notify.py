@@ -110,6 +110,7 @@ def test_reloading() -> None:
         ("2 s", None, None),
         ("²", None, None),
     ],
+    ids=("any", "this", "another", "none", "empty", "zero", "unit", "superscript"),
 )
 def test_watchdog_seconds(
     usec: str | None, pid: str | None, seconds: float | None, monkeypatch: pytest.MonkeyPatch
