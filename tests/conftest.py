@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.http import get
+from tests.server import Server, serving
+from tests.support import LAKEFIELD
 from tests.web_yml import make_pki
 
 settings.register_profile("vmxd", deadline=None, derandomize=True)
@@ -24,6 +28,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def update_golden(request: pytest.FixtureRequest) -> bool:
     """Whether golden files are to be rewritten."""
     return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """One vmxd for most tests of a module, on Lakefield; in the end it must still live, and not have stumbled."""
+    with serving(LAKEFIELD) as running:
+        yield running
+        reply = get(running, "/healthz")
+        assert (200, b"ok\n") == (reply.status, reply.body)
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ from typing import Final
 
 import pytest
 
+from tests.http import CLOSE, connected, exchange, get, read_reply, request, undated
 from tests.server import Server, serving
 from tests.support import HOSTS, LAKEFIELD, vmxd
-from tests.test_server import CLOSE, connected, exchange, get, read_reply, request, undated
 from vmxd.host.witness import MSR_FILE
 from vmxd.profiles.files import builtin_profiles
 
