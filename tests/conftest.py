@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,3 +61,14 @@ def home(pki: Path, tmp_path: Path) -> Path:
 def update_docs(request: pytest.FixtureRequest) -> bool:
     """Whether outputs and generated pages in the documentation are to be rewritten."""
     return bool(request.config.getoption("--update-docs"))
+
+
+@pytest.fixture
+def public_path() -> Iterator[Path]:
+    """Return a directory that nobody may enter and read, unlike pytest's."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        path.chmod(0o755)
+        if not all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents):
+            pytest.skip(f"others may not enter {path.parent}")
+        yield path

@@ -18,13 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import vmxd as package
 from tests.server import serving
-from tests.support import HOSTS, LAKEFIELD, vmxd
-from tests.test_msr import public_path, unprivileged_vmxd
-from tests.test_recording import vmxd_with_little_space
+from tests.support import HOSTS, LAKEFIELD, unprivileged_vmxd, vmxd, vmxd_with_little_space
 from vmxd.host.witness import MSR_FILE
 from vmxd.tables import FEATURES
-
-__all__ = ["public_path"]  # a fixture
 
 HOST_FLAGS = ("--root", "--cpus", "--skip-isolated")
 PROFILE_FLAGS = ("--profile-dir", "--profile")

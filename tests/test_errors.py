@@ -19,14 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.shell.commands import commands_of
-from tests.support import LAKEFIELD, program, vmxd
+from tests.support import LAKEFIELD, is_root, make_root, program, unprivileged_vmxd, vmxd
 from tests.test_cli import refused
-from tests.test_msr import is_root, make_root, public_path, unprivileged_vmxd
 from vmxd.cli import build_parser
 from vmxd.errors import UsageError
 from vmxd.host.root import SERVICE_RECORDING
-
-__all__ = ["public_path"]  # a fixture
 
 LAKEFIELD_SERVE: Final = ("serve", "--root", str(LAKEFIELD))
 UNPRIVILEGED_PORTS: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")

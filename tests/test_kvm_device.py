@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_msr import make_root, public_path, unprivileged_vmxd
+from tests.support import make_root, unprivileged_vmxd
 from vmxd.facts import Failed, KvmMsrs, Missing
 from vmxd.host.files import Files
 from vmxd.host.kvm import list_feature_msrs, read_kvm_msrs
@@ -17,8 +17,6 @@ from vmxd.host.kvm_file import KVM_FILE, format_kvm_text
 from vmxd.host.root import read_host
 from vmxd.tables import CAPABILITY_RANGE
 from vmxd.tables.errnos import KVM_ERRNOS, explain_kvm
-
-__all__ = ["public_path"]  # a fixture
 
 IA32_BIOS_SIGN_ID = 0x8B
 

@@ -2,85 +2,38 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import cache
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
 import vmxd
-from tests.strategies import any_readings, host_of
+from tests.metric_page import (
+    CONTRACT,
+    HEALTHY,
+    SKYLAKE,
+    Page,
+    flat,
+    on_each_cpu,
+    page_of,
+    recorded,
+    together,
+)
+from tests.strategies import host_of
 from tests.support import HOSTS, LAKEFIELD, REAL_HOSTS, program
-from vmxd.export.live import CODES, Live, Process
+from vmxd.export.live import CODES, Process
 from vmxd.export.metrics import CPU_SERIES_MAX, HostCollector, to_openmetrics, to_text
-from vmxd.export.negotiate import Format
-from vmxd.export.render import expose
 from vmxd.export.self_metrics import LiveCollector, SelfCollector
 from vmxd.facts import Cpu, Failed, Host, Reading, Source
-from vmxd.host.root import read_host
 from vmxd.inventory import take_inventory
-from vmxd.profiles.files import builtin_profiles
 from vmxd.scan import Scan, scan
 from vmxd.tables import FEATURES, MSR_BY_INDEX
-
-CONTRACT: Final[Mapping[str, frozenset[str]]] = {
-    name: frozenset(labels.split())
-    for name, labels in {
-        "vmx_feature": "feature",
-        "vmx_feature_cpus": "feature state",
-        "vmx_usable": "",
-        "vmx_status": "status",
-        "vmx_feature_control": "bit",
-        "vmx_cpus": "state",
-        "vmx_msr_variants": "msr",
-        "vmx_inconsistent_cpus": "",
-        "vmx_cpu_inconsistent": "cpu msr",
-        "vmx_msr_info": "msr value",
-        "vmx_unknown_bits": "msr",
-        "vmx_sanity_violations": "rule",
-        "vmx_profile_missing_features": "profile",
-        "vmx_host_info": "vendor model_name signature microcode hypervisor fingerprint",
-        "vmx_kernel_info": "release",
-        "vmx_vmcs_region_bytes": "",
-        "vmx_vmcs_revision": "",
-        "vmx_preemption_timer_tsc_shift": "",
-        "vmx_cr3_targets": "",
-        "vmx_msr_list_max": "",
-        "vmx_vmcs_field_index_max": "",
-        "vmx_hlat_prefix_max": "",
-        "vmxd_build_info": "version",
-        "vmxd_source_info": "kind root",
-        "vmxd_scan_duration_seconds": "",
-        "vmx_kvm_parameter": "parameter",
-        "vmx_kvm_unused_feature": "feature parameter",
-        "vmx_nested_status": "status",
-        "vmx_nested_feature": "feature",
-        "vmxd_scan_timestamp_seconds": "",
-        "vmxd_scan_success": "",
-        "vmxd_scan_errors": "errno",
-        "vmxd_recording_stale": "",
-        "vmxd_http_requests_total": "code",
-        "process_virtual_memory_bytes": "",
-        "process_resident_memory_bytes": "",
-        "process_start_time_seconds": "",
-        "process_cpu_seconds_total": "",
-        "process_open_fds": "",
-        "process_max_fds": "",
-    }.items()
-}
-"""Every metric with its labels: to rename one breaks its users."""
 
 STATUSES: Final = ("usable", "no_vmx", "disabled_by_firmware", "unlocked", "smx_only", "unreadable", "unknown")
 SERIES_MAX: Final = 340
@@ -126,73 +79,8 @@ FIELD_METRICS: Final = (
     "vmx_hlat_prefix_max",
 )
 
-Series = tuple[str, tuple[tuple[str, str], ...], float]
 
-
-def readings_of(name: str) -> dict[int, Reading]:
-    """Return the readings of a recorded host's first CPU."""
-    readings = read_host(str(HOSTS / name)).readings
-    return {index: by_cpu[min(by_cpu)] for index, by_cpu in readings.items()}
-
-
-SKYLAKE: Final = readings_of("skylake-6700k")
 EIO: Final = Failed("EIO")
-HEALTHY: Final = host_of({0: SKYLAKE, 1: SKYLAKE})
-
-
-def flat(families: Iterable[Metric]) -> list[Series]:
-    """Return the samples of families, in their order."""
-    return [
-        (sample.name, tuple(sorted(sample.labels.items())), float(sample.value))
-        for family in families
-        for sample in family.samples
-    ]
-
-
-def together(*collectors: Collector) -> list[Series]:
-    """Return the samples that collectors yield."""
-    return flat(family for collector in collectors for family in collector.collect())
-
-
-class Page:
-    """The metrics of one host as a scraper that reads the text format sees them."""
-
-    def __init__(self, taken: Scan) -> None:
-        self.text = expose(taken, Format.TEXT).render(Live().values()).decode()
-        self.families = list(parse_text(self.text))
-        self.samples = flat(self.families)
-
-    def values(self, metric: str) -> dict[tuple[str, ...], float]:
-        """Return a metric's values by its label values, which stand in the order of the labels' names."""
-        return {tuple(value for _, value in labels): number for name, labels, number in self.samples if name == metric}
-
-    def by(self, metric: str) -> dict[str, float]:
-        """Return the values of a metric that has one label, by its value."""
-        return {label: number for (label,), number in self.values(metric).items()}
-
-    def value(self, metric: str) -> float | None:
-        """Return the value of a metric without labels; None where it has no series."""
-        return self.values(metric).get(())
-
-    def names(self) -> set[str]:
-        """Return the metrics that have series."""
-        return {name for name, _, _ in self.samples}
-
-
-@cache
-def recorded(name: str) -> Page:
-    """Return the page of a recorded host."""
-    return Page(scan(str(HOSTS / name), profiles=builtin_profiles()))
-
-
-def page_of(host: Host) -> Page:
-    """Return the page of a host in memory."""
-    return Page(Scan(take_inventory(host), 0.25))
-
-
-def on_each_cpu(*readings: Mapping[int, Reading]) -> Page:
-    """Return the page of a host with these readings, CPU 0 first."""
-    return page_of(host_of(dict(enumerate(readings))))
 
 
 class TestLakefield:
@@ -577,81 +465,3 @@ def test_all_of_the_contract() -> None:
     names = set.union(broken.names(), *(recorded(name).names() for name in hosts), {name for name, *_ in failed})
 
     assert CONTRACT.keys() == names
-
-
-HOSTILE: Final = st.text(
-    st.sampled_from('"\\\n\r\t{}=,# \x00\x1f\x85\u2028ü漢🦄nN') | st.characters(blacklist_categories=["Cs"]),
-    max_size=20,
-)
-
-
-@st.composite
-def hostile_hosts(draw: st.DrawFn) -> Host:
-    """Hosts whose MSRs hold anything, and which call themselves anything."""
-    numbers = sorted(draw(st.sets(st.integers(0, 8191), min_size=1, max_size=5)))
-    kinds = draw(st.lists(any_readings, min_size=1, max_size=3))
-    cpu = st.builds(Cpu, HOSTILE, model_name=HOSTILE, microcode=HOSTILE, vmx=st.booleans(), hypervisor=st.booleans())
-    host = host_of(
-        {number: draw(st.sampled_from(kinds)) for number in numbers},
-        {number: draw(cpu) for number in numbers},
-        excluded=draw(st.sets(st.integers(8192, 8200), max_size=2)),
-    )
-    return replace(host, root=draw(HOSTILE), source=draw(st.sampled_from(Source)))
-
-
-class TestAnyHost:
-    """What holds whatever a host answers and calls itself."""
-
-    @settings(max_examples=60)
-    @given(hostile_hosts())
-    def test_parses_back(self, host: Host) -> None:
-        """The page reads back as what was collected, in either format."""
-        taken = Scan(take_inventory(host), 0.25)
-        collectors = (HostCollector(taken.inventory), SelfCollector(taken), LiveCollector())
-
-        assert together(*collectors) == flat(parse_text(to_text(*collectors).decode()))
-        assert together(*collectors) == flat(parse_openmetrics(to_openmetrics(*collectors).decode()))  # type: ignore[no-untyped-call]
-
-    @settings(max_examples=60)
-    @given(hostile_hosts())
-    def test_contract(self, host: Host) -> None:
-        """Names and labels are those of the contract, one status holds, and no series appears twice."""
-        taken = Scan(take_inventory(host), 0.25)
-        samples = together(HostCollector(taken.inventory), SelfCollector(taken), LiveCollector())
-
-        assert [] == [name for name, labels, _ in samples if CONTRACT[name] != {label for label, _ in labels}]
-        assert {1} == set(Counter((name, labels) for name, labels, _ in samples).values())
-        assert 1 == sum(value for name, _, value in samples if name == "vmx_status")
-
-    @settings(max_examples=60)
-    @given(hostile_hosts())
-    def test_features(self, host: Host) -> None:
-        """A feature is 0 or 1, its CPUs add up to no more than were read, and it is 1 only where no CPU lacks it."""
-        page = page_of(host)
-        features, cpus = page.by("vmx_feature"), page.values("vmx_feature_cpus")
-
-        assert set(features.values()) <= {0, 1}
-        assert features.keys() <= FEATURES.keys()
-        for name in {name for name, _ in cpus}:
-            present, absent, failed = (cpus[name, state] for state in ("present", "absent", "failed"))
-            assert present + absent + failed <= len(host.online) - len(host.excluded)
-            assert features[name] == (absent == 0)
-
-    def test_promtool(self) -> None:
-        """Prometheus itself reads the worst of names."""
-        worst = replace(HEALTHY.cpus[0], model_name='a"b\\c\n# EOF\n\\"{}=,ü漢🦄\\', vendor="\\n", microcode='"')
-        result = subprocess.run(
-            [program("promtool", "prometheus"), "check", "metrics"],
-            input=page_of(replace(HEALTHY, cpus={0: worst, 1: worst})).text,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-
-        assert (0, "", "") == (result.returncode, result.stdout, result.stderr)
-
-    def test_root_that_is_not_utf8(self) -> None:
-        """A directory whose name is no UTF-8 does not spoil the page."""
-        root = os.fsdecode(b"caf\xe9")
-
-        assert 1 == page_of(replace(HEALTHY, root=root)).value("vmx_usable")

@@ -13,16 +13,13 @@ import os
 import shutil
 import socket
 import stat
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import HOSTS, REAL_HOSTS, vmxd
+from tests.support import HOSTS, REAL_HOSTS, VMX_CPU, is_root, make_root, unprivileged_vmxd
 from vmxd.decode import Status
 from vmxd.facts import Cpu, Failed, Host, Reading
 from vmxd.host.files import Files
@@ -33,58 +30,7 @@ from vmxd.inventory import Inventory, take_inventory
 from vmxd.tables import MSR_BY_INDEX
 from vmxd.tables.errnos import ERRNOS, explain
 
-VMX_CPU = "processor\t: {}\nvendor_id\t: GenuineIntel\nflags\t\t: fpu msr vmx\n\n"
 PLAIN_CPU = "processor\t: {}\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu msr svm\n\n"
-
-# Nobody may not read Python's own files where root installed it: so what commands import later is imported first.
-_AS_NOBODY = """
-import os, pwd, sys
-import shutil, tempfile, vmxd.cli, vmxd.export.json
-import vmxd.export.self_metrics, vmxd.export.text, vmxd.profiles.files, vmxd.scan
-vmxd.cli.build_parser().parse_args()  # argparse and importlib, too, import when they run
-vmxd.profiles.files.builtin_profiles()
-nobody = pwd.getpwnam("nobody")
-os.setgroups([])
-os.setgid(nobody.pw_gid)
-os.setuid(nobody.pw_uid)
-sys.exit(vmxd.cli.main(sys.argv[1:]))
-"""
-
-
-def is_root() -> bool:
-    """Return whether these tests run as root."""
-    return os.geteuid() == 0
-
-
-def unprivileged_vmxd(*arguments: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:
-    """Run vmxd without any privilege: as nobody where the tests run as root, else as who they are."""
-    if not is_root():
-        return vmxd(*arguments)
-    command = [sys.executable, "-c", _AS_NOBODY, *(os.fspath(argument) for argument in arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-
-@pytest.fixture
-def public_path() -> Iterator[Path]:
-    """Return a directory that nobody may enter and read, unlike pytest's."""
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name)
-        path.chmod(0o755)
-        if not all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents):
-            pytest.skip(f"others may not enter {path.parent}")
-        yield path
-
-
-def make_root(root: Path, cpus: int = 1, cpuinfo: str = VMX_CPU) -> Path:
-    """Make a root of some online CPUs, without devices, and return it."""
-    system = root / "sys/devices/system/cpu"
-    system.mkdir(parents=True)
-    numbers = "0\n" if cpus == 1 else f"0-{cpus - 1}\n"
-    for name in ("online", "present"):
-        (system / name).write_text(numbers)
-    (root / "proc").mkdir()
-    (root / "proc/cpuinfo").write_text("".join(cpuinfo.format(cpu) for cpu in range(cpus)))
-    return root
 
 
 def device_path(root: Path, cpu: int = 0) -> Path:
