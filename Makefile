@@ -54,9 +54,10 @@ run: $(READY)
 	  exec $(VENV)/bin/vmxd serve --web.listen-address=$(LISTEN); \
 	fi
 
+# files in the order of their names: xdist would keep those with few tests, which are the slow ones, for the end
 test: $(TESTED)
 	tests/install-tools
-	$(VENV)/bin/pytest --numprocesses=auto --dist=loadfile $(PYTEST_ARGS)
+	$(VENV)/bin/pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-wheel: $(TESTED)
 	$(VENV)/bin/python -m release test-wheel
