@@ -22,4 +22,4 @@ MODELS: Final = {
 }
 """Name of the guest -> name of the CPU in Bochs."""
 
-MATRIX: Final = [SmallGuest(name, Bochs(model), "matrix.sh", seconds=90) for name, model in MODELS.items()]
+MATRIX: Final = [SmallGuest(name, Bochs(model), "matrix.sh", seconds=60) for name, model in MODELS.items()]

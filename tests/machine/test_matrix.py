@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 import pytest
 
@@ -28,9 +29,17 @@ OLD_FLAGS: Final = {
 word of the pin-based controls (kernel/cpu/feat_ctl.c)."""
 
 
+@cache
+def shown(guest: Results) -> Any:  # noqa: ANN401 (JSON)
+    """Return what vmxd says here of the recording that it made inside: a CPU there takes half a minute to say so."""
+    done = vmxd("show", "--json", "--root", guest.directory / "recording")
+    assert (0, "") == guest.outcome("record") == (done.returncode, done.stderr)
+    return json.loads(done.stdout)
+
+
 def values(guest: Results) -> dict[int, int | None]:
     """Return what vmxd read on the only CPU: MSR index -> value, None where it says that there is no such MSR."""
-    (group,) = guest.shown("show")["groups"]
+    (group,) = shown(guest)["groups"]
     by_name = {msr.name: index for index, msr in MSR_BY_INDEX.items()}
     assert {"value", "absent"} >= {state["state"] for state in group["msrs"].values()}
     return {
@@ -41,7 +50,7 @@ def values(guest: Results) -> dict[int, int | None]:
 
 def derived_flags(guest: Results) -> list[str]:
     """Return the flags that vmxd derives, those that the guest's kernel has a name for; its own header says which."""
-    (group,) = guest.shown("show")["groups"]
+    (group,) = shown(guest)["groups"]
     known = {macro.shown for macro in parse_header(guest.header)}
     return [flag for flag in group["cpuinfo_flags"] if flag in known]
 
@@ -65,43 +74,41 @@ def test_flags_are_the_kernels(guest: Results) -> None:
 
 def test_old_flags_are_the_kernels(guest: Results) -> None:
     """The older flags that Linux puts among those of CPUID follow from vmxd's features, "vpid" from the wrong one."""
-    features = guest.shown("show")["features"]
-    shown = guest.cpuinfo()[0]["flags"].split()
+    features = shown(guest)["features"]
+    flags = guest.cpuinfo()[0]["flags"].split()
 
-    assert {flag: flag in shown for flag in OLD_FLAGS} == {
+    assert {flag: flag in flags for flag in OLD_FLAGS} == {
         flag: features[name]["value"] is True for flag, name in OLD_FLAGS.items()
     }
 
 
 def test_status(guest: Results) -> None:
     """VMX may be used, no read failed, and no rule of healthy CPUs is broken."""
-    shown = guest.shown("show")
+    document = shown(guest)
 
-    assert ("usable", "0", "") == (shown["status"], shown["cpus"]["scanned"], shown["cpus"]["failed"])
-    assert {} == shown["sanity_violations"]
+    assert ("usable", "0", "") == (document["status"], document["cpus"]["scanned"], document["cpus"]["failed"])
+    assert {} == document["sanity_violations"]
 
 
 def test_recording_replays(guest: Results) -> None:
-    """The recording, read elsewhere, gives the metrics and the JSON that were given inside."""
+    """The recording, read elsewhere, gives the metrics that were given inside."""
     replayed = vmxd("metrics", "--root", guest.directory / "recording")
-    shown = json.loads(vmxd("show", "--json", "--root", guest.directory / "recording").stdout)
 
     assert (0, "") == guest.outcome("record") == guest.outcome("metrics")
     assert without_self(guest.text("metrics.out")) == without_self(replayed.stdout)
-    assert guest.shown("show") | {"source": "recording"} == shown
 
 
 def test_row(guest: Results, request: pytest.FixtureRequest, report: Report) -> None:
     """vmxd knows of every feature whether it is on; the table above has their number."""
-    shown = guest.shown("show")
-    on = [name for name, feature in shown["features"].items() if feature["value"]]
-    assert None not in {feature["value"] for feature in shown["features"].values()}
+    document = shown(guest)
+    on = [name for name, feature in document["features"].items() if feature["value"]]
+    assert None not in {feature["value"] for feature in document["features"].values()}
 
     report.rows.append(
         Row(
             model=str(request.node.callspec.params["guest"].emulator.model),
             features=len(on),
-            unknown=sum(int(mask, 16).bit_count() for mask in shown["unknown_bits"].values()),
+            unknown=sum(int(mask, 16).bit_count() for mask in document["unknown_bits"].values()),
             kernel_flags=len(guest.cpuinfo()[0]["vmx flags"].split()),
             never_shown=tuple(sorted(NEVER_SHOWN.intersection(derived_flags(guest)))),
             msrs=sum(value is not None for value in values(guest).values()),

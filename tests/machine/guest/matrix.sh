@@ -2,6 +2,5 @@
 . /payload/lib.sh
 insmod /lib/modules/msr.ko
 read_msrs rdmsr
-run show vmxd show --json
 run metrics vmxd metrics
 run record vmxd record "$OUT/recording"
