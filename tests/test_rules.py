@@ -43,12 +43,25 @@ def test_check_rules() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_alert(alert: str) -> None:
-    """The alert fires where it should, does not where it should not, nor where data is missing."""
-    path = TESTS / f"{alert}.yml"
+def test_alert(alert: str, tmp_path: Path) -> None:
+    """The alert fires where it should and not at once, does not where it should not, nor where data is missing."""
+    document = yaml.safe_load((TESTS / f"{alert}.yml").read_text())
+    cases = {case["name"]: case for case in document["tests"]}
+    assert CASES <= cases.keys()
+    waited = f'count by (alertname) (count_over_time(ALERTS{{alertname="{alert}",alertstate="pending"}}[2d]) >= 2)'
+    firing = cases["firing"]["promql_expr_test"]
+    sample = {"labels": f'{{alertname="{alert}"}}', "value": len(firing[0]["exp_samples"])}
+    firing.append({"expr": waited, "eval_time": firing[0]["eval_time"], "exp_samples": [sample]})
+    document["rule_files"] = [str(path) for path in RULE_FILES]
+    path = tmp_path / f"{alert}.yml"
+    path.write_text(yaml.safe_dump(document))
 
-    assert CASES <= {case["name"] for case in yaml.safe_load(path.read_text())["tests"]}
     promtool("test", "rules", path)
+
+
+def test_recording() -> None:
+    """What is recorded counts each host once, and survives one that is scraped twice or moves between pools."""
+    promtool("test", "rules", TESTS / "recording.yml")
 
 
 @pytest.mark.parametrize("alert", [name for name, rule in ALERTS.items() if "cluster" in rule["expr"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,8 @@ Severity: `critical`, the host runs no guests; `warning`, somebody should look; 
 |---|---|---|---|
 """
 
+_TEMPLATE: Final = re.compile(r"\{\{ (?:or )?\$(?:labels\.)?(\w+)[^}]* \}\}")
+
 
 def page(rules: Path) -> str:
     """Return the page of a file of alert rules."""
@@ -29,8 +32,6 @@ def page(rules: Path) -> str:
 def _rows(rules: Any) -> Iterator[tuple[str, str, str, str]]:  # noqa: ANN401 (YAML)
     for group in rules["groups"]:
         for rule in group["rules"]:
-            summary = (
-                rule["annotations"]["summary"].replace("{{ $labels.", "*").replace("{{ $", "*").replace(" }}", "*")
-            )
+            summary = _TEMPLATE.sub(r"*\1*", rule["annotations"]["summary"])
             name = rule["alert"]
             yield f"[{name}]({name}.md)", rule["labels"]["severity"], rule["for"], summary
