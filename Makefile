@@ -7,7 +7,7 @@
 # make pins   renew .ci/requirements.txt and deploy/container/*requirements.txt: the newest versions that pyproject.toml allows
 # make bench  measure vmxd against its peers (apt-get install prometheus-node-exporter); 7 minutes, on an idle machine
 # make bench-fleet  measure rules and queries on simulated fleets of up to 5,000 hosts (apt-get install prometheus
-#             victoria-metrics); an hour, 8 GiB, on an idle machine
+#             victoria-metrics prometheus-alertmanager); an hour, 8 GiB, on an idle machine
 # make golden rewrite tests/hosts/*/metrics.prom and look at the difference
 # make generated  rewrite the completion scripts and the man page in deploy/share and look at the difference
 # make docs   build the documentation as a site, build/site/index.html

@@ -1,4 +1,4 @@
-"""The real Prometheus, and VictoriaMetrics with vmalert: each scrapes a fleet and evaluates the rules on it."""
+"""The real Prometheus, and VictoriaMetrics with vmalert: each scrapes a fleet and evaluates the rules and alerts."""
 
 from __future__ import annotations
 
@@ -64,16 +64,23 @@ class Engine:
     def rule_groups(self) -> list[dict[str, Any]]:
         """Return the rule groups with what their last evaluation took, in seconds, and each rule of them.
 
-        vmalert gives no time of a group, and the times of its rules from when the group began.
+        vmalert gives no time of a group; of a recording rule it gives the time from when the group began, of an alert
+        the alert's own.
         """
         groups = [dict(group) for group in self._get(self._rules_port, "rules", {})["groups"]]
-        for group in groups:
-            if "evaluationTime" not in group:
-                ends = [float(rule.get("evaluationTime") or 0) for rule in group["rules"]]
-                group["evaluationTime"] = max(ends)
-                for rule, begin, end in zip(group["rules"], [0.0, *ends], ends, strict=False):
-                    rule["evaluationTime"] = max(0.0, end - begin)
+        for group in (each for each in groups if "evaluationTime" not in each):
+            group["evaluationTime"] = 0.0
+            for rule in group["rules"]:
+                seconds = float(rule.get("evaluationTime") or 0)
+                if rule["type"] == "recording":
+                    seconds = max(0.0, seconds - group["evaluationTime"])
+                rule["evaluationTime"] = seconds
+                group["evaluationTime"] += seconds
         return groups
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Return the alerts that are pending or firing, with their annotations."""
+        return list(self._get(self._rules_port, "alerts", {})["alerts"])
 
     @property
     def cpu_seconds(self) -> float:
@@ -129,14 +136,14 @@ def prometheus(
 
 @contextlib.contextmanager
 def victoria_metrics(
-    directory: Path, scrape_configs: Sequence[Mapping[str, Any]], rule_files: Sequence[Path] = RULE_FILES[:2]
+    directory: Path,
+    scrape_configs: Sequence[Mapping[str, Any]],
+    rule_files: Sequence[Path] = RULE_FILES,
+    evaluation_interval: str = "1m",
 ) -> Iterator[Engine]:
-    """Run VictoriaMetrics, which scrapes, and vmalert, until the block ends.
-
-    Alert rules would need an Alertmanager, so vmalert has the recording rules alone.
-    """
+    """Run VictoriaMetrics, which scrapes, vmalert, and the Alertmanager that alerts take, until the block ends."""
     (directory / "scrape.yml").write_text(yaml.safe_dump({"scrape_configs": list(scrape_configs)}))
-    port, rules_port = free_port(), free_port()
+    port, rules_port, alerts_port = free_port(), free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
     database = (
         _program("victoria-metrics", "victoria-metrics"),
@@ -151,12 +158,25 @@ def victoria_metrics(
     rules = (
         _program("vmalert", "victoria-metrics"),
         *(f"-rule={path}" for path in rule_files),
+        f"-evaluationInterval={evaluation_interval}",
         f"-datasource.url={url}",
         f"-remoteWrite.url={url}",
+        f"-notifier.url=http://127.0.0.1:{alerts_port}",
         f"-httpListenAddr=127.0.0.1:{rules_port}",
+    )
+    (directory / "alertmanager.yml").write_text(
+        yaml.safe_dump({"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]})
+    )
+    alertmanager = (
+        _program("prometheus-alertmanager", "prometheus-alertmanager"),
+        f"--config.file={directory / 'alertmanager.yml'}",
+        f"--storage.path={directory / 'alertmanager'}",
+        f"--web.listen-address=127.0.0.1:{alerts_port}",
+        "--cluster.listen-address=",
     )
     with (
         _running(directory / "victoria.log", database, port, "/health") as process,
+        _running(directory / "alertmanager.log", alertmanager, alerts_port, "/-/ready"),
         _running(directory / "vmalert.log", rules, rules_port, "/health"),
     ):
         yield Engine("victoria-metrics", port, process, rules_port)
