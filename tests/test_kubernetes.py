@@ -145,6 +145,8 @@ def test_labels_and_ports_agree() -> None:
     policy = of_kind(objects, "NetworkPolicy")["spec"]
     monitor = of_kind(objects, "PodMonitor")["spec"]
 
+    assert 'job="vmxd"' in (REPOSITORY / "deploy" / "prometheus" / "alerts.rules.yml").read_text()
+    assert (monitor["jobLabel"], "vmxd") in labels  # without a label of the pod, the job is namespace/name
     assert policy["podSelector"]["matchLabels"].items() <= labels
     assert monitor["selector"]["matchLabels"].items() <= labels
     assert ["metrics"] == [item["port"] for item in policy["ingress"][0]["ports"]] == [port["name"]]
@@ -168,7 +170,7 @@ def test_podmonitor(tmp_path: Path) -> None:
     )  # fmt: skip
 
     assert "monitoring.coreos.com/v1" == monitor["apiVersion"]
-    assert {"selector", "podMetricsEndpoints"} == set(monitor["spec"])
+    assert {"jobLabel", "selector", "podMetricsEndpoints"} == set(monitor["spec"])
     assert {"port", "interval", "relabelings"} == set(endpoint)
     assert (0, "") == (result.returncode, result.stderr)
 
