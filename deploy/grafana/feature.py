@@ -138,7 +138,11 @@ def _hosts() -> Iterator[Placed]:
     )
     expression = f"{of_groups(queries.HOST_GROUP)} and on ({queries.GROUP}) {group} == 0"
     shown = [host, pool, Column("signature", "Signature", 100), Column("fingerprint", "Fingerprint", 140)]
-    yield Placed(columns("Hosts without it", lacking, expression, shown, sort="Host", empty="no host lacks it"), 10, 10)
+    yield Placed(
+        columns("Hosts without it", lacking, expression, shown, sort="Host", empty="no host is known to lack it"),
+        10,
+        10,
+    )
     unknown = (
         "Hosts of which it is not known, for MSRs could not be read on some CPU and no other host is like them. "
         "Metrics vmx_host_info and vmx_feature, recorded by fingerprint."
@@ -178,7 +182,7 @@ def _history() -> Iterator[Placed]:
         Column("Value", "Hosts", 65),
     ]
     yield Placed(
-        columns("Lost and gained in a day", changed, expression, shown, empty="no host lost or gained it"), 8, 8
+        columns("Lost and gained in a day", changed, expression, shown, empty="no host is known to have"), 8, 8
     )
 
 

@@ -125,7 +125,12 @@ def _coverage() -> Iterator[Placed]:
     ]
     yield Placed(
         columns(
-            "Who lacks it", lacking, expression, shown, sort="Feature", empty="no host lacks what another has"
+            "Who lacks it",
+            lacking,
+            expression,
+            shown,
+            sort="Feature",
+            empty="no host is known to lack what another has",
         ).filterable(filterable=True),
         10,
         16,
@@ -153,7 +158,7 @@ def _coverage() -> Iterator[Placed]:
             expression,
             shown,
             sort="Feature",
-            empty="hosts with one CPU signature have the same features",
+            empty="none is known to",
         ).filterable(filterable=True),
         24,
         9,
@@ -194,7 +199,7 @@ def _groups() -> Iterator[Placed]:
             shown,
             sort="Fingerprints",
             descending=True,
-            empty="each signature has one fingerprint in each pool",
+            empty="none with several",
         ),
         7,
         10,
@@ -221,7 +226,9 @@ def _status() -> Iterator[Placed]:
         Column(POOL, "Pool", 100),
         Column("status", "Status", 190, states=STATUS),
     ]
-    yield Placed(columns("Hosts that are not usable", which, expression, shown, empty="every host is usable"), 8, 9)
+    yield Placed(
+        columns("Hosts that are not usable", which, expression, shown, empty="none of the hosts that answer"), 8, 9
+    )
 
 
 def _inconsistencies() -> Iterator[Placed]:
@@ -238,7 +245,7 @@ def _inconsistencies() -> Iterator[Placed]:
             shown,
             sort="CPUs",
             descending=True,
-            empty="the CPUs of each host agree",
+            empty="no host is known to have any",
         ),
         10,
         8,
@@ -246,11 +253,11 @@ def _inconsistencies() -> Iterator[Placed]:
     rules = f"Rules that healthy values obey and some hosts break. Unit: hosts. vmx_sanity_violations. {OF_POOLS_ONLY}"
     shown = [Column("rule", "Rule"), Column("Value", "Hosts", 70)]
     expression = f"count by (rule) ({of_pools('vmx_sanity_violations')})"
-    yield Placed(columns("Broken rules", rules, expression, shown, empty="no rule is broken"), 7, 8)
+    yield Placed(columns("Broken rules", rules, expression, shown, empty="none is known to be"), 7, 8)
     bits = f"MSRs with set bits that vmxd does not know: new silicon. Unit: hosts. vmx_unknown_bits. {OF_POOLS_ONLY}"
     shown = [Column("msr", "MSR"), Column("Value", "Hosts", 70)]
     expression = f"count by (msr) ({of_pools('vmx_unknown_bits')} > 0)"
-    yield Placed(columns("Unknown bits", bits, expression, shown, empty="every set bit has a name"), 7, 8)
+    yield Placed(columns("Unknown bits", bits, expression, shown, empty="none was seen"), 7, 8)
 
 
 def _changes() -> Iterator[Placed]:
@@ -262,13 +269,17 @@ def _changes() -> Iterator[Placed]:
         Column("Value", "Hosts", 70),
     ]
     expression = of_groups(queries.LOST)
-    yield Placed(columns("Features lost in a day", lost, expression, shown, empty="no host lost a feature"), 12, 8)
+    yield Placed(
+        columns("Features lost in a day", lost, expression, shown, empty="no host is known to have lost one"), 12, 8
+    )
     gained = (
         "Features that hosts lacked a day ago and have now. Unit: hosts. Metric vmx_feature, recorded by fingerprint."
     )
     expression = of_groups(queries.GAINED)
     yield Placed(
-        columns("Features gained in a day", gained, expression, shown, empty="no host gained a feature"), 12, 8
+        columns("Features gained in a day", gained, expression, shown, empty="no host is known to have gained one"),
+        12,
+        8,
     )
     changed = "Hosts with another fingerprint than a day ago. Metric vmx_host_info."
     shown = [
@@ -278,7 +289,11 @@ def _changes() -> Iterator[Placed]:
         *OLD_AND_NEW,
     ]
     yield Placed(
-        columns("Hosts that changed", changed, of_groups(queries.CHANGED), shown, empty="no host changed"), 12, 8
+        columns(
+            "Hosts that changed", changed, of_groups(queries.CHANGED), shown, empty="no host is known to have changed"
+        ),
+        12,
+        8,
     )
     over_time = (
         "Hosts that lost or gained a feature within the day before, over time. vmx_feature, recorded by fingerprint."

@@ -107,20 +107,20 @@ def _differences() -> Iterator[Placed]:
         "Features on which the CPUs disagree; software that may run on every CPU cannot use them. Unit: logical CPUs. "
         "Metric vmx_feature_cpus."
     )
-    yield Placed(
-        columns("Features on which CPUs disagree", disagree, counts, shown, empty="CPUs agree on every feature"), 10, 8
-    )
+    yield Placed(columns("Features on which CPUs disagree", disagree, counts, shown, empty="none is known"), 10, 8)
     which = "CPUs and the MSRs in which they differ from the most common value; 64 CPUs at most. vmx_cpu_inconsistent."
     shown = [Column("cpu", "CPU", 70), Column("msr", "MSR")]
     yield Placed(
-        columns("CPUs and MSRs", which, of_host("vmx_cpu_inconsistent"), shown, empty="no CPU differs", sort="CPU"),
+        columns(
+            "CPUs and MSRs", which, of_host("vmx_cpu_inconsistent"), shown, empty="none is known to differ", sort="CPU"
+        ),
         7,
         8,
     )
     rules = "Rules that healthy values obey, and on how many logical CPUs they are broken. vmx_sanity_violations."
     shown = [Column("rule", "Rule"), Column("Value", "CPUs", 70)]
     yield Placed(
-        columns("Broken rules", rules, of_host("vmx_sanity_violations"), shown, empty="no rule is broken"), 7, 8
+        columns("Broken rules", rules, of_host("vmx_sanity_violations"), shown, empty="none is known to be"), 7, 8
     )
 
 
@@ -211,9 +211,7 @@ def _raw() -> Iterator[Placed]:
     )
     bits = "Set bits without a name in vmxd's tables, by MSR. Unit: bits. Metric vmx_unknown_bits."
     shown = [Column("msr", "MSR"), Column("Value", "Bits", 80)]
-    yield Placed(
-        columns("Unknown bits", bits, of_host("vmx_unknown_bits"), shown, empty="every set bit has a name"), 6, 6
-    )
+    yield Placed(columns("Unknown bits", bits, of_host("vmx_unknown_bits"), shown, empty="none was seen"), 6, 6)
 
 
 def _history() -> Iterator[Placed]:
@@ -244,6 +242,6 @@ def _exporter() -> Iterator[Placed]:
     yield Placed(number("Scan took", duration, of_host("vmxd_scan_duration_seconds"), unit="s"), 4, 4)
     errors = "Reads of an MSR on a CPU that failed, by errno. Metric vmxd_scan_errors."
     shown = [Column("errno", "errno"), Column("Value", "Reads", 80)]
-    yield Placed(columns("Reads that failed", errors, of_host("vmxd_scan_errors"), shown, empty="no read failed"), 4, 4)
+    yield Placed(columns("Reads that failed", errors, of_host("vmxd_scan_errors"), shown, empty="none is known"), 4, 4)
     version = "Version of vmxd. Metric vmxd_build_info."
     yield Placed(words("vmxd", version, of_host("vmxd_build_info"), "version"), 4, 4)
