@@ -18,6 +18,16 @@ class UsageError(VmxdError):
     """Raised when an argument cannot be used: an unknown name, a bad CPU list."""
 
 
+class NotInstalledError(VmxdError):
+    """Raised when what was asked for takes a Python module that is not there: an extra of vmxd brings it."""
+
+    def __init__(self, what: str, module: str | None, extra: str) -> None:
+        super().__init__(
+            f"{what} takes the Python module {module}, which is not installed",
+            f"pip install 'vmxd[{extra}]', or apt install python3-{module}",
+        )
+
+
 class RootError(VmxdError):
     """Raised when --root is no host: missing, not a directory, or without CPUs."""
 

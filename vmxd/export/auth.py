@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+from vmxd.errors import NotInstalledError
+
 PASSWORD_BYTES_MAX: Final = 72
 """All that bcrypt looks at; a longer password is a wrong one."""
 COST_MAX: Final = 18
@@ -26,9 +28,14 @@ _HASH: Final = re.compile(r"\$2[aby]\$(?P<cost>\d\d)\$[./A-Za-z0-9]{53}", re.ASC
 
 
 def parse_hash(text: str) -> bytes:
-    """Return a bcrypt hash as the Authenticator takes it. Raises ValueError that says what is wrong, never the hash."""
-    import bcrypt  # noqa: F401, PLC0415 (not on hosts without users; here, so that a lack of it shows at the start)
+    """Return a bcrypt hash as the Authenticator takes it.
 
+    Raises ValueError that says what is wrong, never the hash, and NotInstalledError.
+    """
+    try:
+        import bcrypt  # noqa: F401, PLC0415 (not on hosts without users; here, so that a lack of it shows at the start)
+    except ModuleNotFoundError as error:
+        raise NotInstalledError("basic_auth_users", error.name, "web") from error
     match = _HASH.fullmatch(text)
     if not match:
         raise ValueError("is no bcrypt hash that starts with $2a$, $2b$ or $2y$")

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from vmxd.errors import VmxdError
+from vmxd.errors import NotInstalledError, VmxdError
 from vmxd.export.auth import parse_hash
 from vmxd.export.tls import ContextSource, SettingError, TlsConfig
 
@@ -176,8 +176,10 @@ _LASTING: Final = (FileNotFoundError, PermissionError, IsADirectoryError, NotADi
 
 
 def _load(path: str, files: _Files) -> WebConfig:
-    from vmxd.export.strict_yaml import parse  # noqa: PLC0415 (PyYAML is not for hosts without a web.yml)
-
+    try:
+        from vmxd.export.strict_yaml import parse  # noqa: PLC0415 (PyYAML is not for hosts without a web.yml)
+    except ModuleNotFoundError as error:
+        raise NotInstalledError("--web.config.file", error.name, "web") from error
     try:
         data = files.read(path)
     except _LASTING as error:

@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-import urllib3
-
 import vmxd
-from vmxd.errors import UsageError, VmxdError
+from vmxd.errors import NotInstalledError, UsageError, VmxdError
 from vmxd.fleet.http_config import HttpConfig
+
+try:
+    import urllib3
+except ModuleNotFoundError as error:
+    raise NotInstalledError("--prometheus", error.name, "fleet") from error
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse

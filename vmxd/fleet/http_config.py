@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vmxd.errors import UsageError, VmxdError
+from vmxd.errors import NotInstalledError, UsageError, VmxdError
 
 if TYPE_CHECKING:
     from vmxd.export.strict_yaml import Value
@@ -63,9 +63,7 @@ def load(path: str) -> HttpConfig:
     try:
         from vmxd.export.strict_yaml import parse  # noqa: PLC0415 (PyYAML is needed for this file alone)
     except ModuleNotFoundError as error:
-        raise VmxdError(
-            "--http.config.file takes PyYAML, which is not installed", "pip install 'vmxd[fleet]'"
-        ) from error
+        raise NotInstalledError("--http.config.file", error.name, "fleet") from error
     try:
         data = Path(path).read_bytes()
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmxd.commands.output import write
 from vmxd.commands.parser import Parser
-from vmxd.errors import UsageError, VmxdError
+from vmxd.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -116,13 +116,7 @@ def check_recordings(arguments: argparse.Namespace) -> None:
 
 def chosen_api(arguments: argparse.Namespace) -> Api:
     """Return the API of the Prometheus that was chosen. Raises VmxdError."""
-    try:
-        from vmxd.fleet.api import Api
-    except ModuleNotFoundError as error:
-        raise VmxdError(
-            f"--prometheus takes {error.name}, which is not installed",
-            "pip install 'vmxd[fleet]', or apt install python3-urllib3",
-        ) from error
+    from vmxd.fleet.api import Api
     from vmxd.fleet.http_config import HttpConfig, load, parse_headers
 
     config = load(arguments.http_config_file) if arguments.http_config_file else HttpConfig()
