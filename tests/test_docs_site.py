@@ -175,6 +175,33 @@ def test_sdm_sections() -> None:
     assert any(named.values())
 
 
+COUNTS: Final = {
+    r"\bof (\d+) (?:names|features)\b": len(FEATURES),
+    r"\b(?<!-)(\d+) features with their names\b": len(FEATURES),
+    r"\ball (\d+) (?:are 0|at 0)\b": len(FEATURES),
+    r"\b(\d+) of them features\b": len(FEATURES),
+    r"\bshows (\d+) of\b": sum(feature.row.cpuinfo for feature in FEATURES.values()),
+    r"\bit has (\d+) names\b": sum(feature.row.cpuinfo for feature in FEATURES.values()),
+    r"\b(\d+) more are known to the kernel": sum(
+        not feature.row.cpuinfo for feature in FEATURES.values() if feature.row.linux
+    ),
+    r"\b(\d+) (?:VMX )?capability MSRs\b": len([msr for msr in MSR_BY_INDEX if msr >= 0x480]),
+    r"\ball (\d+), and IA32_FEATURE_CONTROL": len([msr for msr in MSR_BY_INDEX if msr >= 0x480]),
+    r"\b(\d+) alerts\b": len(list((REPOSITORY / "docs/runbooks").glob("Vmx*.md"))),
+}
+"""What pages count, as they write it, and how many there are."""
+
+
+@pytest.mark.parametrize("pattern", COUNTS)
+def test_counts(pattern: str) -> None:
+    """Where a page says how many features, MSRs or alerts there are, there are as many."""
+    pages = {page: (REPOSITORY / page).read_text() for page in PAGES}
+    said = {page: {int(number) for number in re.findall(pattern, text)} for page, text in pages.items()}
+
+    assert any(said.values())
+    assert {} == {page: numbers for page, numbers in said.items() if numbers - {COUNTS[pattern]}}
+
+
 def test_runbook_address_is_in_one_place() -> None:
     """The sed of deploy/prometheus/README.md that sets the runbooks' address changes every alert, and to a page."""
     readme = (REPOSITORY / "deploy/prometheus/README.md").read_text()
