@@ -107,7 +107,7 @@ docs: $(TESTED)
 	@echo build/site/index.html
 
 docs-output: $(TESTED)
-	$(VENV)/bin/pytest tests/test_docs_site.py tests/test_docs_commands.py --update-docs
+	$(VENV)/bin/pytest tests/test_docs_site.py tests/test_docs_commands.py tests/fleet/test_docs.py --update-docs
 	git diff --stat -- '*.md'
 
 screenshots: $(TESTED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -30,6 +31,7 @@ NOT_RUN: Final = {
     "host": "asks or changes the reader's host, cluster or Prometheus",
     "make": "a target of the Makefile that takes minutes or changes the tree; make -n is asked whether it is there",
     "test_first_hour": "tests/test_first_hour.py does this with a real Prometheus",
+    "test_fleet_docs": "tests/fleet/test_docs.py runs it against a real Prometheus with a fleet",
     "test_adding_a_bit": "tests/test_docs_site.py runs it on a copy of the tree, changed as the page says",
     "file": "is the content of a file; sh -n reads it",
 }
@@ -37,7 +39,9 @@ NOT_RUN: Final = {
 
 PROGRAMS: Final = frozenset(("vmxd", "promtool", "curl", "cd", "cp", "diff", "echo", "grep", "head", "sed"))
 """What a block that is run may start."""
-_COMMAND: Final = re.compile(r"(?:\$|#|vmxd|make|promtool|curl|pip|apt-get|systemctl|kubectl|modprobe) ")
+_COMMAND: Final = re.compile(
+    r"(?:\$|#|vmxd|make|promtool|curl|pip|python3?|apt|apt-get|dnf|sudo|rpmbuild|systemctl|kubectl|podman|modprobe) "
+)
 PLACEHOLDERS: Final = {"FEATURE": "ept", "PROFILE": "kvm-load", "NAME": "ept", "DIR": "new", "A": "a", "B": "b"}
 """What pages write for a name of the reader, and what it is here. a and b are recordings, fleet has those of FLEET."""
 FLEET: Final = ("cascadelake-sp", "haswell-ep-2s", "icelake-sp-2s", "skylake-sp-8160-2s")
@@ -123,6 +127,18 @@ def hidden_commands(block: Block) -> list[str]:
     if block.language not in ("text", ""):
         return []
     return [line for line in block.text.splitlines() if _COMMAND.match(line)]
+
+
+def words_of_commands(page: str) -> Iterator[tuple[str, ...]]:
+    """Yield the words of each command within a sentence of a page, and in its blocks that are not run."""
+    for token in MarkdownIt().enable("table").parse((REPOSITORY / page).read_text()):
+        for child in token.children or ():
+            if child.type == "code_inline":
+                yield tuple(child.content.split())
+    for block in blocks(page):
+        if block.language in ("sh", "console") and not block.is_run and block.options["not-run"] != "file":
+            for command in commands(block):
+                yield tuple(shlex.split(command.text, comments=True))
 
 
 class Session:
@@ -250,3 +266,13 @@ def refreshed(expected: Sequence[str], printed: Sequence[str]) -> list[str]:
         position += len(part)
     end = parts[-1]
     return [*new, _ELISION, *(printed[len(printed) - len(end) :] if end else [])]
+
+
+def rewrite(page: str, changes: Sequence[tuple[Block, Command, Sequence[str]]]) -> None:
+    """Write to a page what commands print; changes are in its order."""
+    lines = (REPOSITORY / page).read_text().splitlines()
+    for block, command, output in reversed(changes):
+        first = command.line + command.text.count("\n") + 1
+        lines[first : first + len(command.output)] = [f"{block.indent}{line}".rstrip() for line in output]
+    if changes:
+        (REPOSITORY / page).write_text("\n".join(lines) + "\n")

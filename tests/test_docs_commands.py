@@ -16,6 +16,7 @@ import pytest
 import yaml
 from promql_parser import VectorSelector, parse
 
+from deploy.shell.commands import commands_of
 from tests.docs import (
     NOT_RUN,
     PAGES,
@@ -28,8 +29,11 @@ from tests.docs import (
     hidden_commands,
     matches,
     refreshed,
+    rewrite,
+    words_of_commands,
 )
 from tests.support import REPOSITORY, program
+from vmxd.cli import build_parser
 
 BLOCKS: Final = {page: blocks(page) for page in PAGES}
 ALL: Final = list(itertools.chain.from_iterable(BLOCKS.values()))
@@ -46,7 +50,6 @@ def test_commands(page: str, tmp_path: Path, update_docs: bool) -> None:
     """Commands succeed, or end with the code that the page shows next, and print what it shows."""
     for each in ("promtool", "curl"):
         program(each, {"promtool": "prometheus"}.get(each, each))
-    lines = (REPOSITORY / page).read_text().splitlines()
     changes: list[tuple[Block, Command, list[str]]] = []
     session = Session(tmp_path)
     try:
@@ -63,11 +66,7 @@ def test_commands(page: str, tmp_path: Path, update_docs: bool) -> None:
                     changes.append((block, command, refreshed(command.output, printed)))
     finally:
         session.close()
-    for block, command, output in reversed(changes):
-        first = command.line + command.text.count("\n") + 1
-        lines[first : first + len(command.output)] = [f"{block.indent}{line}".rstrip() for line in output]
-    if changes:
-        (REPOSITORY / page).write_text("\n".join(lines) + "\n")
+    rewrite(page, changes)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +110,22 @@ def _programs(command: str) -> Iterator[str]:
         elif begins:
             begins = False
             yield word
+
+
+@pytest.mark.parametrize("page", [*PAGES, "systemd/README.md"])
+def test_commands_that_are_not_run(page: str) -> None:
+    """A command in a sentence, or in a block that is not run, is vmxd's with its options, or a target of make."""
+    options = {each.words: each.parser._option_string_actions.keys() for each in commands_of(build_parser())}
+    targets = set(re.findall(r"^([\w-]+(?: [\w-]+)*):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    targets = {name for names in targets for name in names.split()}
+    for words in words_of_commands(page):
+        given = {word.partition("=")[0] for word in words if re.match("--?[a-z]", word)}
+        if words[:1] == ("vmxd",) and len(words) > 1:
+            command = max((each for each in options if each == words[: len(each)]), key=len)
+            assert len(command) > 1 or given, words
+            assert set() == given - options[command], words
+        elif words[:1] == ("make",):
+            assert set() == {word for word in words[1:] if "=" not in word} - targets, words
 
 
 def test_every_reason_is_used() -> None:
