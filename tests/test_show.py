@@ -181,7 +181,7 @@ def test_an_msr_that_failed_on_one_cpu_names_it(tmp_path: Path) -> None:
 
 
 def test_feature_control_is_shown_bit_by_bit(tmp_path: Path) -> None:
-    """The bits of IA32_FEATURE_CONTROL, which are no features, are listed with what they are on every CPU."""
+    """The bits of IA32_FEATURE_CONTROL, which are no features, are listed with the CPUs that disagree."""
     root = changed(tmp_path, ("480: ", "03a: 0-3=0x0000000000000005 4=0x0000000000000001\n480: "))
     lines = shown(root)
     expected = """\
@@ -191,7 +191,7 @@ IA32_FEATURE_CONTROL           0x3a   differs
   senter_local_functions              0
   locked                              on
   vmx_inside_smx                      off
-  vmx_outside_smx                     off
+  vmx_outside_smx                     differs  CPUs 0-3 on; CPU 4 off
   senter_enable                       off
   sgx_launch_control                  off
   sgx                                 off
@@ -203,6 +203,16 @@ IA32_FEATURE_CONTROL           0x3a   differs
         "status      disabled_by_firmware: firmware has locked VMX off on CPU 4 in IA32_FEATURE_CONTROL",
         "            enable VT-x in the firmware setup, then power-cycle",
     ] == summary(lines)[3:5]
+    differing = "IA32_FEATURE_CONTROL, IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection, vmx_outside_smx)"
+    assert f"consistent  no: CPU 4 differs in {differing}" in summary(lines)
+
+
+def test_an_msr_without_a_value_is_shown() -> None:
+    """An MSR that is asked for stands there with why it has no value, though there are no bits to list."""
+    for name, state in [("made-no-msr-module", "failed (ENOENT)"), ("conroe", "not recorded")]:
+        done = vmxd("show", "--root", HOSTS / name, "feature_control")
+
+        assert f"IA32_FEATURE_CONTROL           0x3a   {state}" == done.stdout.splitlines()[-1]
 
 
 def test_bits_that_nothing_explains_are_listed(tmp_path: Path) -> None:
@@ -224,8 +234,11 @@ def test_broken_rules_say_what_should_hold(tmp_path: Path) -> None:
     [
         ("skylake-sp-8160-2s", "consistent  yes"),
         ("conroe", "consistent  only one CPU is known"),
-        ("made-all-unreadable", "consistent  not known"),
-        ("made-all-unreadable", "fingerprint none, no capability MSR is known"),
+        ("made-all-unreadable", "consistent  not known: CPUs 0-3 could not be read, or not wholly"),
+        ("made-eio-one-cpu", "consistent  not known: CPU 1 could not be read, or not wholly; the others agree"),
+        ("made-all-unreadable", "fingerprint none: reads failed on every CPU"),
+        ("made-eio", "fingerprint none: reads failed on every CPU"),
+        ("made-amd", "fingerprint none: no capability MSR has a value"),
         ("made-cpu-offline", "cpus        3 online (0-1,3), 3 scanned (0-1,3), 1 offline (2)"),
         ("made-isolated", "cpus        4 online (0-3), 2 scanned (0-1), 2 excluded (2-3)"),
         ("made-amd", "features    0 of 149 on every CPU"),

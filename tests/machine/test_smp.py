@@ -144,4 +144,4 @@ def test_differing_cpu_is_named(guest: Results) -> None:
     assert ("disabled_by_firmware", False) == (shown["status"], shown["usable"])
     assert "firmware has locked VMX off on CPU 0 in IA32_FEATURE_CONTROL" == shown["reason"]
     assert "0-2" == shown["features"]["ept"]["cpus"]["present"]
-    assert "consistent  no: CPU 0 differs in IA32_FEATURE_CONTROL (no named feature)" in guest.text("text.out")
+    assert "consistent  no: CPU 0 differs in IA32_FEATURE_CONTROL (vmx_outside_smx)" in guest.text("text.out")

@@ -17,6 +17,7 @@ from vmxd import cpulist
 from vmxd.export import cpu_map, page_view
 from vmxd.export.json import inventory_document, to_json
 from vmxd.export.site import Pages
+from vmxd.export.text import no_fingerprint
 from vmxd.facts import Missing, Source
 from vmxd.inventory import Inventory
 
@@ -75,6 +76,7 @@ def render_page(inventory: Inventory, telemetry_path: str) -> tuple[bytes, str]:
         is_recording=host.source is Source.RECORDING,
         read_at=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(host.read_at)),
         firmware=page_view.firmware(inventory),
+        no_fingerprint=no_fingerprint(inventory),
         groups=groups,
         counts=page_view.counts(groups),
         states=page_view.STATES,

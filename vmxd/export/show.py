@@ -7,11 +7,21 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from vmxd.export.layout import Line, Part, Tone, beside
-from vmxd.export.text import DIFFERS, OFF, ON, UNKNOWN, Standing, condition, msr_states, standing, summary_lines
+from vmxd.export.text import (
+    DIFFERS,
+    OFF,
+    UNKNOWN,
+    Standing,
+    condition,
+    firmware_bits,
+    msr_states,
+    standing,
+    summary_lines,
+)
 from vmxd.inventory import Inventory
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature
 from vmxd.tables.msrs import MSRS
-from vmxd.tables.rows import AllOf, Control, Field, Flag, Msr
+from vmxd.tables.rows import AllOf, Control, Field, Flag, Msr, Unnamed
 
 _LABEL: Final = 12
 _MSR: Final = max(len(msr.name) for msr in MSRS)
@@ -104,7 +114,8 @@ def _sections(
     }
     for msr, rows in shown.items():
         whole = {row.name for row in msr.rows if isinstance(row, Field) and row.high - row.low == 63} if msr else set()
-        if not rows and (chosen is not None or msr is None) and not (chosen and whole.intersection(chosen)):
+        named = {row.name for row in msr.rows if not isinstance(row, Unnamed)} if msr else set()
+        if not rows and (msr is None or (chosen is not None and named.isdisjoint(chosen))):
             continue
         section: list[Line] = [(("derived", Tone.TITLE),)]
         if msr is not None:
@@ -121,7 +132,7 @@ def _rows(inventory: Inventory, msr: Msr) -> dict[str, Standing]:
     fields = [row.name for row in msr.rows if isinstance(row, Field) and row.name in inventory.fields]
     rows = {name: Standing(str(inventory.fields[name]), ()) for name in fields}
     if msr.index == IA32_FEATURE_CONTROL:
-        return rows | {name: Standing(ON if on else OFF, ()) for name, on in inventory.feature_control.items()}
+        return rows | firmware_bits(inventory)
     return rows | {name: standing(inventory, each) for name, each in FEATURES.items() if each.msr is msr}
 
 

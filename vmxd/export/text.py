@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from vmxd import cpulist
+from vmxd.answers import consistent
 from vmxd.compare import Group
 from vmxd.decode import ControlState, Presence
 from vmxd.facts import Failed, Host, Missing, MsrState, Parameter, Source
 from vmxd.inventory import Inventory
 from vmxd.kvm import NestedStatus
 from vmxd.profiles import Fit
-from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature, msr_name
+from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.errnos import explain, explain_kvm
-from vmxd.tables.rows import Bit, Msr
+from vmxd.tables.rows import Bit, Flag, Msr
 
 
 def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:
@@ -49,8 +51,14 @@ def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:
     lines += [("profile", _profile(found)) for found in inventory.profiles]
     lines += [("note", note) for note in host.notes]
     lines.append(("features", _feature_counts(inventory)))
-    lines.append(("fingerprint", identity.fingerprint or "none, no capability MSR is known"))
+    lines.append(("fingerprint", identity.fingerprint or no_fingerprint(inventory)))
     return lines
+
+
+def no_fingerprint(inventory: Inventory) -> str:
+    """Say why a host has no fingerprint."""
+    read = any(not group.decoded.failed.keys() - {IA32_FEATURE_CONTROL} for group in inventory.groups)
+    return f"none: {'no capability MSR has a value' if read else 'reads failed on every CPU'}"
 
 
 def _cpu_counts(inventory: Inventory) -> str:
@@ -75,13 +83,18 @@ def _failures(inventory: Inventory) -> Iterator[str]:
 
 def _consistency(inventory: Inventory) -> str:
     if not inventory.inconsistent:
-        count = len(inventory.comparable)
-        return "yes" if count > 1 else "only one CPU is known" if count else "not known"
+        if unknown := consistent(inventory).unknown:
+            agree = "; the others agree" if len(inventory.scanned) > 1 else ""
+            return f"not known: {'; '.join(reason.text for reason in unknown)}{agree}"
+        return "yes" if len(inventory.comparable) > 1 else "only one CPU is known"
     cpus = tuple(inventory.inconsistent)
-    names = dict.fromkeys(msr_name(index) for indexes in inventory.inconsistent.values() for index in indexes)
-    features = ", ".join(feature.name for feature in inventory.differing) or "no named feature"
+    indexes = dict.fromkeys(index for indexes in inventory.inconsistent.values() for index in indexes)
+    names = [feature.name for feature in inventory.differing]
+    if IA32_FEATURE_CONTROL in indexes:
+        names += [name for name, state in firmware_bits(inventory).items() if state.word == DIFFERS]
     differ = "differs" if len(cpus) == 1 else "differ"
-    return f"no: {describe_cpus(inventory.host, cpus)} {differ} in {', '.join(names)} ({features})"
+    where = f"{describe_cpus(inventory.host, cpus)} {differ} in {', '.join(map(msr_name, indexes))}"
+    return f"no: {where} ({', '.join(names) or 'no named feature'})"
 
 
 def _unknown_bits(inventory: Inventory) -> Iterator[str]:
@@ -202,15 +215,35 @@ class Standing:
 
 def standing(inventory: Inventory, feature: Feature) -> Standing:
     """Return how a feature stands on a host."""
-    states = _by_cpus(inventory, lambda group: state_here(group, feature))
+    found = _stands(inventory, lambda group: state_here(group, feature))
+    unused = next((each.parameter for each in inventory.kvm_unused if each.feature == feature.name), None)
+    more = (f"left off by KVM ({unused})" if unused else "", _guests(inventory, feature.name))
+    return Standing(found.word, (*found.details, *(text for text in more if text)))
+
+
+def firmware_bits(inventory: Inventory) -> dict[str, Standing]:
+    """Return how each bit of IA32_FEATURE_CONTROL stands, by name; none where no CPU's value is known."""
+    if not inventory.feature_control:
+        return {}
+    rows = (row for row in MSR_BY_INDEX[IA32_FEATURE_CONTROL].rows if isinstance(row, Flag))
+    return {row.name: _stands(inventory, functools.partial(_firmware_bit, bit=row.bit)) for row in rows}
+
+
+def _firmware_bit(group: Group, bit: int) -> tuple[str, str]:
+    state = group.decoded.msrs[IA32_FEATURE_CONTROL]
+    if isinstance(state, int):
+        return (OFF, ON)[state >> bit & 1], ""
+    return (OFF, "MSR absent") if state is Missing.ABSENT else (UNKNOWN, state_text(state))
+
+
+def _stands(inventory: Inventory, describe: Callable[[Group], tuple[str, str]]) -> Standing:
+    """Return how a bit stands, of which describe() says the state on a group's CPUs, and why."""
+    states = _by_cpus(inventory, describe)
     known = {word for word, _ in states} - {UNKNOWN}
     word = DIFFERS if len(known) > 1 else known.pop() if known else UNKNOWN
-    details = [text for state, cpus in states.items() if (text := _said(inventory, word, state, cpus))]
-    unused = next((each.parameter for each in inventory.kvm_unused if each.feature == feature.name), None)
-    details += [
-        text for text in (f"left off by KVM ({unused})" if unused else "", _guests(inventory, feature.name)) if text
-    ]
-    return Standing(word, tuple(details))
+    return Standing(
+        word, tuple(text for state, cpus in states.items() if (text := _said(inventory, word, state, cpus)))
+    )
 
 
 def _said(inventory: Inventory, word: str, state: tuple[str, str], cpus: Collection[int]) -> str:
