@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from tests.support import ALL_HOSTS, HOSTS, LAKEFIELD, REPOSITORY, vmxd
+from vmxd.decode import Presence
 from vmxd.export.explain import names_to_text, pasted_to_text
 from vmxd.export.explain_json import explain_document
 from vmxd.export.json import to_json
@@ -20,6 +21,7 @@ from vmxd.pasted import Lacking, Mismatch, MsrValues, Refused, VmxFlags, recogni
 from vmxd.scan import scan
 from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature
 from vmxd.tables.caveats import CAVEATS
+from vmxd.tables.needs import NEEDS
 from vmxd.tables.rows import Layout, Msr
 from vmxd.tables.vmcs_config import WORDS
 
@@ -87,6 +89,60 @@ def test_a_feature_and_its_state() -> None:
 def test_the_reason_of_a_state(root: str, name: str, expected: str) -> None:
     """The state on a host comes with the bit, the failed read or the parameter that makes it so."""
     assert expected in said(explain(name, root=root))
+
+
+def test_what_a_feature_needs_and_who_needs_it() -> None:
+    """The controls that VM entry wants beside a feature stand with it, and the reverse."""
+    assert "needs vid, exit_ack_intr needed by apicv, kvm_intel.enable_apicv" in said(explain("posted_intr"))
+    assert "needed by unrestricted_guest, pml, ept_mode_based_exec" in said(explain("ept"))
+
+
+@pytest.mark.parametrize("host", ALL_HOSTS)
+def test_no_host_lacks_what_a_feature_needs(host: str) -> None:
+    """On every host, the CPUs that have a feature have what it needs, where that is known."""
+    lacking = [
+        (name, needed)
+        for group in scan(str(HOSTS / host)).inventory.groups
+        for name, needs in NEEDS.items()
+        for needed in needs
+        if group.decoded.features[name] is Presence.PRESENT and group.decoded.features[needed] is Presence.ABSENT
+    ]
+
+    assert [] == lacking
+
+
+def test_needs_are_features() -> None:
+    """What needs something and what is needed are features that the tables have."""
+    assert {*NEEDS, *(name for needs in NEEDS.values() for name in needs)} <= FEATURES.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "titles"),
+    [
+        ("vmx-invept-single-context", ["invept_single_context", "invvpid_single_context"]),
+        ("Load IA32_PAT", ["exit_load_pat", "entry_load_pat"]),
+        ("ept, 0x485,VMX_FEATURE_EPT", ["ept", "IA32_VMX_MISC (0x485)"]),
+    ],
+)
+def test_a_name_of_several(name: str, titles: list[str]) -> None:
+    """A name that several features go by explains each; so do names between commas, none of them twice."""
+    assert [*titles, "here"] == [line for line in explain(name).splitlines() if line and not line.startswith(" ")]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_no_feature_but", "msr"),
+    [
+        ("locked", "locked of IA32_FEATURE_CONTROL", "IA32_FEATURE_CONTROL"),
+        ("0x480[57]", "a bit without a name, set on every part since Alder Lake", "IA32_VMX_BASIC"),
+    ],
+)
+def test_a_bit_that_is_no_feature(name: str, is_no_feature_but: str, msr: str) -> None:
+    """A bit that is no feature is told for what it is, with the way to the rest of its MSR."""
+    done = vmxd("explain", name)
+
+    assert 2 == done.returncode
+    assert f"{name!r} is no feature but {is_no_feature_but}" in done.stderr
+    assert f"hint: vmxd explain {msr} shows all of it" in done.stderr
 
 
 @pytest.mark.parametrize("host", ALL_HOSTS)

@@ -63,7 +63,7 @@ def test_a_file_of_profiles() -> None:
         ('"ept"', '"etp"', 5, "no feature is called 'etp'", "ept"),
         ("VPID", "VPDI", 6, "no feature is called 'VMX_FEATURE_VPDI'", "vpid"),
         ("vmx-unrestricted-guest", "Load IA32_PAT", 6, "'Load IA32_PAT' names several features", "exit_load_pat"),
-        ("0x48b[57]", "0x480[0]", 9, "'0x480[0]' is no feature but vmcs_revision_id of IA32_VMX_BASIC", "features"),
+        ("0x48b[57]", "0x480[0]", 9, "'0x480[0]' is no feature but vmcs_revision_id of IA32_VMX_BASIC", "vmxd explain"),
         ("Penryn", "Penrym", 10, "no CPU model with VMX is called 'Penrym'", "Penryn"),
         ("Penryn", "Penryn-v2", 10, "no CPU model is called 'Penryn-v2'", "Penryn-v1"),
         ("description", "descrption", 3, "profile 'pool-7' has an unknown key 'descrption'", "description"),

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature, find_bit, find_features, msr_name
+from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature, find_bit, find_features, find_uses, msr_name
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import AllOf, Control, Field, Flag, Layout, MayBeZero, Msr, Row, Unnamed
 
@@ -205,6 +205,18 @@ def test_aliases_resolve() -> None:
     assert [("invvpid_single_context", "vmx-invept-single-context")] == lost  # QEMU's name for two bits
 
 
+def test_every_use_of_a_name() -> None:
+    """Where somebody uses one name for two bits, both can be had; of all other names that is what they mean anyhow."""
+    assert ["invept_single_context", "invvpid_single_context"] == names(find_uses("vmx-invept-single-context"))
+    differing = {
+        alias
+        for feature in FEATURES.values()
+        for alias in (feature.name, feature.location or "", *feature.aliases)
+        if set(find_uses(alias)) != set(find_features(alias))
+    }
+    assert {"vmx-invept-single-context"} == differing
+
+
 def test_only_sdm_text_is_ambiguous() -> None:
     """Every alias but the SDM's words means one feature."""
     aliases = {alias for feature in FEATURES.values() for alias in {feature.name, *feature.aliases} - {feature.row.sdm}}
@@ -264,13 +276,19 @@ def test_unknown_name(text: str) -> None:
 )
 def test_find_bit(text: str, expected: str | None) -> None:
     """Bits and fields that are no features are found by their name and by MSR[bit]."""
-    assert expected == find_bit(text)
+    found = find_bit(text)
+
+    assert expected == (found and found[1])
+    assert found is None or found[1].endswith(f" of {found[0].name}")
 
 
 @pytest.mark.parametrize("text", ["0x480[57]", "IA32_VMX_MISC[9]", "0x48b[29]", "0x48b[61]"])
 def test_find_bit_without_a_name(text: str) -> None:
     """A bit that was seen but that nobody names is told with where; of a control, by either bit of its pair."""
-    assert (find_bit(text) or "").startswith("a bit without a name, ")
+    found = find_bit(text)
+
+    assert found is not None
+    assert found[1].startswith("a bit without a name, ")
 
 
 def test_msr_name() -> None:

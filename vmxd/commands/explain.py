@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from vmxd.commands import EXIT_FINE
@@ -68,10 +69,10 @@ def run(arguments: argparse.Namespace) -> int:
 
         if pasted is not None:
             raise UsageError("what was pasted has no JSON", "--json is for features and MSRs by name")
-        subjects = [_subject(name) for name in names]
+        subjects = _subjects(names)
         text = to_json(explain_document(subjects, _scan(arguments)))
     elif pasted is None:
-        subjects = [_subject(name) for name in names]
+        subjects = _subjects(names)
         text = names_to_text(subjects, _scan(arguments))
     else:
         arguments.nested = arguments.nested or isinstance(pasted, Lacking)  # what libvirt and QEMU ask KVM for
@@ -93,18 +94,27 @@ def _scan(arguments: argparse.Namespace) -> Inventory:
     return inventory
 
 
-def _subject(name: str) -> Feature | Msr:
+def _subjects(names: Sequence[str]) -> list[Feature | Msr]:
+    """Return what is meant, each once: where a name is that of several features, all of them."""
+    from vmxd.tables.find import split_names
+
+    return list(dict.fromkeys(subject for name in split_names(names) for subject in _called(name)))
+
+
+def _called(name: str) -> Iterable[Feature | Msr]:
     from vmxd.pasted import recognise
-    from vmxd.tables import MSR_BY_INDEX, find_features
+    from vmxd.tables import MSR_BY_INDEX, find_uses
     from vmxd.tables.find import find_feature, find_msr
 
     if recognise(name):
         raise UsageError("feature names and what was pasted stand side by side", "explain them one after the other")
-    if not find_features(name) and (msr := find_msr(name)):
-        return msr
-    if not find_features(name) and (len(name.split()) != 1 or "=" in name or len(name) > _SHOWN):
+    if found := find_uses(name):
+        return found
+    if msr := find_msr(name):
+        return (msr,)
+    if len(name.split()) != 1 or "=" in name or len(name) > _SHOWN:
         raise _unrecognised(name.strip())
-    return find_feature(name, (msr.name for msr in MSR_BY_INDEX.values()))
+    return (find_feature(name, (msr.name for msr in MSR_BY_INDEX.values())),)
 
 
 def _unrecognised(text: str) -> UsageError:

@@ -41,9 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the features. Raises UsageError for a name that no feature has."""
     from vmxd.export import catalogue
     from vmxd.tables import FEATURES
-    from vmxd.tables.find import find_feature
+    from vmxd.tables.find import find_feature, split_names
 
-    chosen = [find_feature(name) for name in arguments.names] or list(FEATURES.values())
+    chosen = [find_feature(name) for name in split_names(arguments.names)] or list(FEATURES.values())
     if arguments.json:
         from vmxd.export.json import tables_document, to_json
 

@@ -60,9 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the host. Raises VmxdError."""
     from vmxd.export.show import Only, choose, show_lines
     from vmxd.profiles import find_profile
-    from vmxd.tables.find import find_rows
+    from vmxd.tables.find import find_rows, split_names
 
-    chosen = frozenset().union(*map(find_rows, arguments.names)) if arguments.names else None
+    chosen = frozenset().union(*map(find_rows, split_names(arguments.names))) if arguments.names else None
     wanted = []
     if arguments.profiles or arguments.profile_dirs:
         profiles = chosen_profiles(arguments)

@@ -20,6 +20,7 @@ from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.cpu_models import CPU_MODELS, features_of
 from vmxd.tables.first_seen import first_seen
 from vmxd.tables.kvm import KVM_PARAMETERS
+from vmxd.tables.needs import NEEDS
 from vmxd.tables.rows import AllOf, Control, Field, Flag, Layout, MayBeZero, Msr
 from vmxd.tables.vmcs_config import WORDS
 
@@ -85,6 +86,8 @@ def _feature(feature: Feature, inventory: Inventory) -> Iterator[Line]:
     yield from _place(feature)
     yield from _called(feature)
     yield from (("beware", text) for text in CAVEATS.get(feature.name, ()))
+    if needs := NEEDS.get(feature.name):
+        yield "needs", ", ".join(needs)
     if needing := list(needed_by(feature)):
         yield "needed by", ", ".join(needing)
     yield from (("seen", text) for text in _seen(feature))
@@ -121,7 +124,8 @@ def _called(feature: Feature) -> Iterator[Line]:
 def needed_by(feature: Feature) -> Iterator[str]:
     """Yield what does not work without a feature: others, MSRs, parameters of kvm_intel."""
     for other in FEATURES.values():
-        if isinstance(other.row, AllOf) and feature.name in other.row.of:
+        of = other.row.of if isinstance(other.row, AllOf) else NEEDS.get(other.name, ())
+        if feature.name in of:
             yield other.name
     for msr in MSR_BY_INDEX.values():
         if any(f"{msr_name(bit.msr)}[{bit.bit}]" == feature.location for bit in msr.exists_if):

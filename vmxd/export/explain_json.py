@@ -16,6 +16,7 @@ from vmxd.profiles import Profile
 from vmxd.tables import Feature
 from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.first_seen import first_seen
+from vmxd.tables.needs import NEEDS
 from vmxd.tables.rows import Msr
 
 EXPLAIN_SCHEMA: Final = "vmxd.explain/1"
@@ -41,6 +42,7 @@ def _feature(feature: Feature, inventory: Inventory) -> Json:
         "feature": feature_document(feature),
         "exists_if_any": [] if feature.msr is None else msr_document(feature.msr)["exists_if_any"],
         "caveats": list(CAVEATS.get(feature.name, ())),
+        "needs": list(NEEDS.get(feature.name, ())),
         "needed_by": list(needed_by(feature)),
         "first_seen": None if first is None else {"cpu": first.cpu, "year": first.year},
         "first_qemu_model": first_model(feature),

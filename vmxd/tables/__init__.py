@@ -84,12 +84,17 @@ def msr_name(index: int) -> str:
     return msr.name if msr else f"{index:#x}"
 
 
-def _build_aliases() -> dict[str, tuple[Feature, ...]]:
+def _build_uses() -> dict[str, tuple[Feature, ...]]:
     found: dict[str, tuple[Feature, ...]] = {}
     for feature in FEATURES.values():
         for alias in feature.aliases:
             key = alias.casefold()
             found[key] = (*found.get(key, ()), feature)
+    return found
+
+
+def _build_aliases() -> dict[str, tuple[Feature, ...]]:
+    found = dict(_USES)
     # Where QEMU and libvirt use one name for two bits, libvirt's use is the SDM's (vmx-invept-single-context).
     for feature in FEATURES.values():
         if feature.row.libvirt and len(found[feature.row.libvirt]) > 1:
@@ -97,6 +102,7 @@ def _build_aliases() -> dict[str, tuple[Feature, ...]]:
     return found
 
 
+_USES: Final = _build_uses()
 _BY_ALIAS: Final = _build_aliases()
 _MSR_BIT: Final = re.compile(r"(?:(?P<index>0x[0-9a-f]+)|(?P<name>ia32_\w+))\[(?P<bit>\d{1,2})\]")
 
@@ -114,8 +120,16 @@ def find_features(text: str) -> tuple[Feature, ...]:
     return _BY_ALIAS.get(key, ())
 
 
-def find_bit(text: str) -> str | None:
-    """Return what a bit or field that is no feature is, by MSR[bit] or by name; None where no table has it."""
+def find_uses(text: str) -> tuple[Feature, ...]:
+    """Return every feature that somebody calls so: as find_features(), but of vmx-invept-single-context QEMU's two."""
+    return _USES.get(text.strip().casefold()) or find_features(text)
+
+
+def find_bit(text: str) -> tuple[Msr, str] | None:
+    """Return the MSR of a bit or field that is no feature, and what it is; None where no table has it.
+
+    text: its name, or MSR[bit].
+    """
     key = text.strip().casefold()
     match = _MSR_BIT.fullmatch(key)
     for msr in MSRS:
@@ -125,9 +139,9 @@ def find_bit(text: str) -> str | None:
         for row in msr.rows:
             if isinstance(row, Unnamed):
                 if match and here and int(match["bit"]) in _bits(msr, row):
-                    return f"a bit without a name, {row.note}"
+                    return msr, f"a bit without a name, {row.note}"
             elif key == row.name or (match and here and int(match["bit"]) in _bits(msr, row)):
-                return f"{row.name} of {msr.name}"
+                return msr, f"{row.name} of {msr.name}"
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from vmxd.errors import UsageError
@@ -45,6 +45,13 @@ def _short(msr: Msr) -> str:
     return msr.name.removeprefix("IA32_").removeprefix("VMX_").casefold()
 
 
+def split_names(texts: Iterable[str]) -> Iterator[str]:
+    """Yield the names that people type: one an argument, or several between commas, as in ept,vpid."""
+    for text in texts:
+        parts = [] if find_features(text) else [part for part in text.split(",") if part.strip()]
+        yield from parts or (text,)
+
+
 def find_rows(text: str) -> frozenset[str]:
     """Return the names of the features, numbers and bits that a text means: one of them, an MSR's, or a group's.
 
@@ -80,7 +87,9 @@ def find_feature(text: str, others: Iterable[str] = ()) -> Feature:
             f"{text!r} names several features", f"say which: {', '.join(feature.name for feature in found)}"
         )
     if bit := find_bit(text):
-        raise UsageError(f"{text!r} is no feature but {bit}", "vmxd features --json lists every bit and field")
+        raise UsageError(
+            f"{text!r} is no feature but {bit[1]}", f"vmxd explain {bit[0].name} shows all of it, and its value here"
+        )
     names = {alias: feature.name for feature in FEATURES.values() for alias in (feature.name, *feature.aliases)}
     names |= {name: name for name in others}
     close = dict.fromkeys(names[match] for match in closest(text, names))
