@@ -111,7 +111,7 @@ def test_a_bad_list_of_cpus_is_refused(cpus: str) -> None:
 
 def test_cpus_that_are_not_online_are_refused() -> None:
     """Where --cpus leaves no CPU, the hint lists those that are online."""
-    expected = ("no online CPU is left to read", "online are 0-4; see --cpus and --skip-isolated")
+    expected = (f"CPUs 5-9 of {str(LAKEFIELD)!r} are not online", "online are 0-4")
 
     assert expected == refused(vmxd("show", "--root", LAKEFIELD, "--cpus", "5-9"))
 

@@ -209,6 +209,30 @@ def test_bits_without_a_name_are_listed() -> None:
     assert ["unknown", "MSR", "0x494", "not", "recorded", "0x8000000000000001"] in rows(lines)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (LAKEFIELD.name, LAKEFIELD.name, ["of either, or not on every CPU: eptp_switching, IA32_FEATURE_CONTROL"]),
+        ("made-smx-only", "skylake-sp-8160-2s", ["of one of them: 1 feature, 2 MSRs"]),
+        (
+            "conroe",
+            "made-no-msr-module",
+            [
+                "of one of them: 149 features, 20 MSRs",
+                "of either, or not on every CPU: IA32_FEATURE_CONTROL",
+            ],
+        ),
+        ("made-zeros", "made-zeros-vmx", []),
+    ],
+)
+def test_what_is_not_known_is_said(one: str, other: str, expected: list[str]) -> None:
+    """Features and MSRs of which it cannot be told are counted or named, and with nothing else the exit code is 2."""
+    code, lines = diff(one, other)
+
+    assert [f"not known   {text}" for text in expected] == [line for line in lines if line.startswith("not known")]
+    assert (2 if expected else 0) == code
+
+
 def test_a_name_with_a_number_sign(tmp_path: Path) -> None:
     """A directory whose own name ends in # and a number is that directory."""
     root = shutil.copytree(LAKEFIELD, tmp_path / "host#9")
@@ -217,7 +241,12 @@ def test_a_name_with_a_number_sign(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "expected"), [("#9", "no online CPU is left to read"), ("/nothing", "is not a directory"), ("#x", "#x")]
+    ("other", "expected"),
+    [
+        ("#9", f"CPU 9 of {str(LAKEFIELD)!r} is not online\nhint: online are 0-4\n"),
+        ("/nothing", "is not a directory"),
+        ("#x", "#x"),
+    ],
 )
 def test_what_is_no_host(other: str, expected: str) -> None:
     """A CPU that is not online, or no host at all, is one sentence and one hint, and exit code 2."""

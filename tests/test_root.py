@@ -241,9 +241,7 @@ def test_a_chosen_cpu_that_is_not_online_is_noted(lakefield: Path) -> None:
     assert (2,) == scanned(host)
 
 
-@pytest.mark.parametrize(
-    ("only", "skip_isolated"), [((), False), ((5, 6), False), (None, True), ((0, 1), True)], ids=str
-)
+@pytest.mark.parametrize(("only", "skip_isolated"), [((), False), (None, True), ((0, 1), True)], ids=str)
 def test_no_cpu_left_is_an_error(lakefield: Path, only: Collection[int] | None, skip_isolated: bool) -> None:
     """Where the options leave no CPU there is nothing to say, and the error lists those that are online."""
     (lakefield / ISOLATED).write_text("0-4\n")
@@ -252,6 +250,16 @@ def test_no_cpu_left_is_an_error(lakefield: Path, only: Collection[int] | None, 
 
     assert "no online CPU is left to read" == str(caught.value)
     assert "online are 0-4; see --cpus and --skip-isolated" == caught.value.hint
+
+
+@pytest.mark.parametrize(("only", "which"), [((5, 6), "CPUs 5-6"), ((5,), "CPU 5")])
+def test_cpus_that_are_not_online_are_an_error(lakefield: Path, only: Collection[int], which: str) -> None:
+    """Where none of the CPUs that were asked for is online, the error says of which host."""
+    with pytest.raises(UsageError) as caught:
+        read_host(str(lakefield), only)
+
+    assert f"{which} of {str(lakefield)!r} {'is' if len(only) == 1 else 'are'} not online" == str(caught.value)
+    assert "online are 0-4" == caught.value.hint
 
 
 def test_without_an_isolated_list_no_cpu_is_isolated(lakefield: Path) -> None:

@@ -303,7 +303,10 @@ class TestOptions:
                 ("--root=/nonexistent", "--web.listen-address=127.0.0.1:0"),
                 "vmxd: '/nonexistent' is not a directory\nhint: ",
             ),
-            (("--cpus=99", "--web.listen-address=127.0.0.1:0"), "vmxd: no online CPU is left to read\nhint: "),
+            (
+                ("--cpus=99", "--web.listen-address=127.0.0.1:0"),
+                f"vmxd: CPU 99 of {str(LAKEFIELD)!r} is not online\nhint: ",
+            ),
         ],
     )
     def test_errors(self, options: tuple[str, ...], message: str) -> None:

@@ -86,14 +86,26 @@ def _answer(one: Inventory, other: Inventory, found: HostDifference) -> Iterator
         yield "differ", "not in anything that is known of both", Tone.DOUBT
     else:
         yield "differ", "in no feature and no value", Tone.GOOD
-    unknown = found.features.unknown
-    if count := sum(_one_sided(pair) for pair in unknown.values()):
-        yield "not known", f"of one of them: {_count(count, 'feature')}", Tone.DOUBT
-    if neither := [name for name, pair in unknown.items() if not _one_sided(pair)]:
-        names = ", ".join(neither) if len(neither) < len(FEATURES) else "any feature"
-        yield "not known", f"of either, or not on every CPU: {names}", Tone.DOUBT
+    yield from _not_known(found)
     if (one.nested is None) is not (other.nested is None):
         yield "guests", f"what KVM offers them is not known of {'A' if one.nested is None else 'B'}", Tone.DOUBT
+
+
+def _not_known(found: HostDifference) -> Iterator[tuple[str, str, Tone]]:
+    """Say of what it cannot be told; of MSRs whose features are named, not again."""
+    features, msrs = found.features.unknown, found.msrs.unknown
+    counts = [
+        (sum(_one_sided(pair) for pair in features.values()), "feature"),
+        (sum(_one_sided(pair) for pair in msrs.values()), "MSR"),
+    ]
+    if one_sided := [_count(number, noun) for number, noun in counts if number]:
+        yield "not known", f"of one of them: {', '.join(one_sided)}", Tone.DOUBT
+    neither = [name for name, pair in features.items() if not _one_sided(pair)]
+    told = {msr.index for name in neither if (msr := FEATURES[name].msr)}
+    silent = [msr_name(index) for index, pair in msrs.items() if index not in told and not _one_sided(pair)]
+    if neither or silent:
+        names = [*neither, *silent] if len(neither) < len(FEATURES) else ["any feature"]
+        yield "not known", f"of either, or not on every CPU: {', '.join(names)}", Tone.DOUBT
 
 
 def _count(number: int, noun: str) -> str:

@@ -62,6 +62,13 @@ def _stamp(root: str) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
+def _no_cpu(root: str, online: Collection[int], only: Collection[int] | None) -> UsageError:
+    hint = f"online are {cpulist.format_cpus(online)}"
+    if not only or not frozenset(only).isdisjoint(online):
+        return UsageError("no online CPU is left to read", f"{hint}; see --cpus and --skip-isolated")
+    return UsageError(f"{cpulist.describe(only)} of {root!r} {'is' if len(only) == 1 else 'are'} not online", hint)
+
+
 def _read_host(
     root: str, only: Collection[int] | None, skip_isolated: bool, devices: MsrDevices | None, *, nested: bool
 ) -> Host:
@@ -74,9 +81,7 @@ def _read_host(
     wanted = [cpu for cpu in online if cpu in chosen]
     notes = _notes_on_selection(online, only)
     if not wanted:
-        raise UsageError(
-            "no online CPU is left to read", f"online are {cpulist.format_cpus(online)}; see --cpus and --skip-isolated"
-        )
+        raise _no_cpu(root, online, only)
 
     cpuinfo = cpus.read_cpuinfo(files)
     kvm_msrs: KvmMsrs | Failed | Missing = Missing.NOT_RECORDED
