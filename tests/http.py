@@ -37,7 +37,7 @@ def read_reply(stream: IO[bytes], *, to_head: bool = False) -> Reply:
         name, _, value = line.partition(": ")
         assert name.lower() not in headers
         headers[name.lower()] = value
-    length = 0 if to_head else int(headers["content-length"])
+    length = 0 if to_head or status == "304" else int(headers["content-length"])
     body = stream.read(length)
     assert length == len(body)
     return Reply(int(status), headers, body)

@@ -139,6 +139,25 @@ def test_dark(browser: Browser, servers: dict[str, Server]) -> None:
     assert (True, True) == (light["dark"][0] < 100, light["dark"][1] > 600)
 
 
+def test_forced_colours(browser: Browser, servers: dict[str, Server]) -> None:
+    """Where the reader's colours replace the page's, on still looks unlike off, and what is chosen unlike the rest."""
+    with visit(browser, servers["lakefield-i5-l16g7"], forced_colors="active") as page:
+        marks = {
+            state: page.locator(f".tally .state.{state}").evaluate(
+                "e => getComputedStyle(e, '::before').backgroundColor"
+            )
+            for state in ("on", "off")
+        }
+        chosen, other = (
+            page.locator(f"fieldset input[value='{value}'] + span").evaluate("e => getComputedStyle(e).backgroundColor")
+            for value in ("", "on")
+        )
+
+        assert marks["on"] != marks["off"]
+        assert chosen != other
+        assert "0px" != page.locator(".findings li").first.evaluate("e => getComputedStyle(e).borderTopWidth")
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize(
     ("text", "names"),

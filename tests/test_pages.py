@@ -52,6 +52,37 @@ def test_encodings(path: str) -> None:
     assert ("content-security-policy" in plain.headers) == (path == "/")
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_unchanged(tmp_path: Path, path: str) -> None:
+    """A client that has the page of this scan gets no second copy, in whatever encoding; after a new scan it does."""
+    root = tmp_path / "recording"
+    shutil.copytree(HOSTS / "skylake-6700k", root)
+    with serving(root) as server:
+        first, packed = get(server, path), get(server, path, GZIP)
+        tag = first.headers["etag"]
+        known = f"If-None-Match: {tag}\r\n".encode()
+        again = [
+            get(server, path, known),
+            get(server, path, known + GZIP),
+            get(server, path, b"If-None-Match: *\r\n"),
+            get(server, path, b'If-None-Match: "x", ' + tag.removeprefix("W/").encode() + b"\r\n"),
+            exchange(server, request(b"HEAD", path.encode(), CLOSE + known), to_head=True),
+        ]
+        others = [get(server, path, line) for line in (b'If-None-Match: "x"\r\n', b"If-None-Match:\r\n")]
+        cpuinfo = root / "proc/cpuinfo"
+        cpuinfo.write_text(cpuinfo.read_text().replace("i7-6700K", "i7-other"))
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(server, b"i7-other")
+        changed = get(server, path, known)
+
+    assert {("no-cache", tag)} == {(reply.headers["cache-control"], reply.headers["etag"]) for reply in (first, packed)}
+    assert {(304, b"", tag, None)} == {
+        (reply.status, reply.body, reply.headers["etag"], reply.headers.get("content-length")) for reply in again
+    }
+    assert [(200, first.body)] * 2 == [(reply.status, reply.body) for reply in others]
+    assert (200, False) == (changed.status, changed.headers["etag"] == tag)
+
+
 def test_json() -> None:
     """/inventory.json is what ``vmxd show --json`` prints, with the profiles that the server holds the host against."""
     with serving(LAKEFIELD) as server:

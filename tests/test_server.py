@@ -330,7 +330,7 @@ class TestCounters:
 
     def test_by_code(self) -> None:
         """Every answer so far is counted by its status code, from 0 on; the one that is being given is not."""
-        none = dict.fromkeys(("200", "400", "401", "404", "405", "431", "501", "503"), 0)
+        none = dict.fromkeys(("200", "304", "400", "401", "404", "405", "431", "501", "503"), 0)
         with serving(LAKEFIELD) as server:
             assert none == answered(server)
             for _ in range(3):

@@ -228,8 +228,8 @@ class HttpConnection:
         self._set_deadline(REQUEST_SECONDS)
         start = _start(response.status, response.headers, self._keeper.headers, close)
         date = _http_date(int(time.time()))
-        size = len(response.body)
-        head = b"%bDate: %b\r\nContent-Length: %d\r\n\r\n" % (start, date, size)
+        length = b"" if response.status is HTTPStatus.NOT_MODIFIED else b"Content-Length: %d\r\n" % len(response.body)
+        head = b"%bDate: %b\r\n%b\r\n" % (start, date, length)
         data = response.body if body else b""
         if len(data) > _JOINED_MAX:  # the body is the site's own, which no client need have a copy of
             self._stream.write(head)

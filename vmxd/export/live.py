@@ -12,6 +12,7 @@ from typing import Final
 
 CODES: Final = (
     HTTPStatus.OK,
+    HTTPStatus.NOT_MODIFIED,
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.NOT_FOUND,

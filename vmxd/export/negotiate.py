@@ -1,4 +1,4 @@
-"""Which form of the metrics a client asks for: Accept and Accept-Encoding (RFC 9110, 12.5)."""
+"""What a client asks for: Accept and Accept-Encoding (RFC 9110, 12.5), and whether it has it (13.1.2)."""
 
 from __future__ import annotations
 
@@ -35,6 +35,12 @@ def accepts_gzip(accept_encoding: str) -> bool:
     """Return whether the client takes gzip."""
     qualities = {coding: _quality(parameters) for coding, parameters in _parse(accept_encoding)}
     return qualities.get("gzip", qualities.get("*", 0.0)) > 0
+
+
+def has_copy(if_none_match: str, tag: str) -> bool:
+    """Return whether a client that sends this If-None-Match has what the entity tag stands for; compared weakly."""
+    tags = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
+    return tag.removeprefix("W/") in tags or tags == ["*"]
 
 
 def _parse(header: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -16,6 +16,7 @@ from vmxd.export.text import (
     ON,
     UNKNOWN,
     describe_cpus,
+    firmware_bits,
     parameter_text,
     state_here,
     state_text,
@@ -272,10 +273,9 @@ def _bits(mask: int) -> str:
 
 def firmware(inventory: Inventory) -> str:
     """Return what IA32_FEATURE_CONTROL says, in a line."""
-    bits = inventory.feature_control
-    if bits:
-        on = ", ".join(name for name, is_set in bits.items() if is_set) or "no bit"
-        return f"{on} set"
+    if bits := firmware_bits(inventory):
+        on, some = (", ".join(name for name, bit in bits.items() if bit.word == word) for word in (ON, DIFFERS))
+        return f"{on or 'no bit'} set" + (f"; {some} on some CPUs only" if some else "")
     states = {group.decoded.msrs[IA32_FEATURE_CONTROL] for group in inventory.groups}
     if states == {Missing.ABSENT}:
         return "absent"

@@ -15,7 +15,7 @@ import h11
 
 from vmxd.export.exposition import Exposition
 from vmxd.export.live import Live
-from vmxd.export.negotiate import Format, accepts_gzip, choose_format
+from vmxd.export.negotiate import Format, accepts_gzip, choose_format, has_copy
 
 PLAIN: Final = ("Content-Type", "text/plain; charset=utf-8")
 _HTML: Final = ("Content-Type", "text/html; charset=utf-8")
@@ -102,16 +102,24 @@ class Site:
         await self._has_settled.wait()
         if self._pages is None:
             return Response.of_status(HTTPStatus.SERVICE_UNAVAILABLE)
-        headers: tuple[tuple[str, str], ...] = (("Vary", "Accept-Encoding"),)
         if path == "/":
-            headers = (_HTML, ("Content-Security-Policy", self._pages.policy), *headers)
+            headers: tuple[tuple[str, str], ...] = (
+                _HTML,
+                ("Content-Security-Policy", self._pages.policy),
+                ("Referrer-Policy", "no-referrer"),
+            )
             body = self._pages.page
             if self.live.scan_failed:
                 body = self._pages.page_failed
             elif self.live.stale:
                 body = self._pages.page_stale
         else:
-            headers, body = (_JSON, *headers), self._pages.inventory
+            headers, body = (_JSON,), self._pages.inventory
+        tag = f'W/"{body[-8:].hex()}"'  # gzip ends with CRC and length of what is compressed
+        caching = (("Vary", "Accept-Encoding"), ("ETag", tag), ("Cache-Control", "no-cache"))
+        if has_copy(header(request, b"if-none-match"), tag):
+            return Response(HTTPStatus.NOT_MODIFIED, b"", caching)
+        headers = (*headers, *caching)
         if accepts_gzip(header(request, b"accept-encoding")):
             return Response(HTTPStatus.OK, body, (*headers, ("Content-Encoding", "gzip")))
         return Response(HTTPStatus.OK, _unpack(body), headers)
