@@ -93,6 +93,9 @@ def test_every_option_is_offered(shell: str, command: str, directory: Path) -> N
             "vmxd explain IA32_VMX_PRO",
             ["IA32_VMX_PROCBASED_CTLS", "IA32_VMX_PROCBASED_CTLS2", "IA32_VMX_PROCBASED_CTLS3"],
         ),
+        ("vmxd show secon", ["secondary"]),
+        ("vmxd show vmx-apicv-v", ["vmx-apicv-vid"]),
+        ("vmxd features VMX_FEATURE_PAGE_", ["VMX_FEATURE_PAGE_MOD_LOGGING"]),
         ("vmxd check --require vpi", ["vpid"]),
         ("vmxd check --profile windows", ["windows-vbs"]),
         ("vmxd check --profile=windows", ["windows-vbs"]),
@@ -110,6 +113,15 @@ def test_arguments_are_completed(shell: str, line: str, expected: list[str], dir
     assert expected == sorted({each.rstrip("/") for each in candidates(shell, line, directory)})
 
 
+@pytest.mark.parametrize(
+    ("line", "name"), [("vmxd explain secon", "secondary"), ("vmxd fleet lacks IA32", "IA32_VMX_MISC")]
+)
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_what_a_command_does_not_take_is_not_offered(shell: str, line: str, name: str, directory: Path) -> None:
+    """Groups are for show, MSRs for show and explain."""
+    assert name not in candidates(shell, line, directory)
+
+
 @pytest.mark.parametrize("shell", SCRIPTS)
 def test_every_name_is_offered(shell: str, directory: Path) -> None:
     """All features and all CPU models are there to choose from."""
@@ -123,6 +135,8 @@ def test_a_list_is_completed_at_its_end(shell: str, directory: Path) -> None:
     (offered,) = candidates(shell, "vmxd check --require ept,vpi", directory)
 
     assert "vpid" == offered.removeprefix("ept,")
+    (offered,) = candidates(shell, "vmxd check --require ept,vmx-apicv-v", directory)
+    assert "vmx-apicv-vid" == offered.removeprefix("ept,")
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)

@@ -1,6 +1,7 @@
 """Completion for bash, zsh and fish: static scripts of shtab, with what each kind of argument completes to.
 
-The metavar of an argument is its kind: a command that names its directory DIR needs nothing more.
+The metavar of an argument is its kind: a command that names its directory DIR needs nothing more. Features are offered
+by vmxd's names, and by those of Linux, QEMU and libvirt once a word begins like these.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from vmxd.profiles import QEMU_PREFIX
 from vmxd.profiles.files import DEFAULT_DIRECTORY, builtin_profiles
 from vmxd.tables import FEATURES, MSR_BY_INDEX
 from vmxd.tables.cpu_models import cpu_model_names
+from vmxd.tables.find import GROUPS
 
 FILES: Final = {
     "bash": "bash-completion/completions/vmxd",
@@ -33,32 +35,43 @@ _OWN_PROFILES: Final = (
 """The administrator's profiles are read when TAB is pressed; all else is known when the script is made."""
 
 
-def _one_of(name: str, words: Mapping[str, str], command: str = "") -> dict[str, Any]:
+def _one_of(
+    name: str, words: Mapping[str, str], command: str = "", aliases: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return how shtab completes to one of some words: bash by word, zsh and fish with what each word means.
 
-    command: prints more words.
+    command: prints more words. aliases: more words, which all begin with vmx or VMX, where what is typed does too.
     """
-    function = f"_vmxd_{name}"
+    function, tab = f"_vmxd_{name}", "\t"
     more = f" $({command})" if command else ""
-    described = " ".join(shlex.quote(f"{word}:{text}") for word, text in words.items())
-    lines = " ".join(shlex.quote(f"{word}\t{text}") for word, text in words.items())
-    fish = f"  printf '%s\\n' {lines}\n" + (f"  {command}\n" if command else "")
+    bash = f'  compgen -W "{" ".join(words)}{more}" -- "$1"\n'
+    zsh = f"  local -a words=({_described(words, ':')}{more})\n"
+    fish = f"  printf '%s\\n' {_described(words, tab)}\n" + (f"  {command}\n" if command else "")
+    if aliases:
+        bash += f'  [[ $1 == @(vmx|VMX)* ]] && compgen -W "{" ".join(aliases)}" -- "$1"\n'
+        zsh += f"  [[ $PREFIX == (vmx|VMX)* ]] && words+=({_described(aliases, ':')})\n"
+        fish += (
+            f"  string match -qr '(^|,)(vmx|VMX)' -- (commandline -ct); and printf '%s\\n' {_described(aliases, tab)}\n"
+        )
     return {
         "bash": function,
         "zsh": function,
         "fish": f"({function})",
         "preamble": {
-            "bash": f'{function}() {{\n  compgen -W "{" ".join(words)}{more}" -- "$1"\n}}\n',
-            "zsh": f"{function}() {{\n  local -a words=({described}{more})\n"
-            f'  _describe -t {name} {name} words "$@"\n}}\n',
+            "bash": f"{function}() {{\n{bash}}}\n",
+            "zsh": f'{function}() {{\n{zsh}  _describe -t {name} {name} words "$@"\n}}\n',
             "fish": f"function {function}\n{fish}end\n",
         },
     }
 
 
-def _list_of(name: str, words: Mapping[str, str]) -> dict[str, Any]:
+def _described(words: Mapping[str, str], between: str) -> str:
+    return " ".join(shlex.quote(f"{word}{between}{text}") for word, text in words.items())
+
+
+def _list_of(name: str, words: Mapping[str, str], aliases: Mapping[str, str]) -> dict[str, Any]:
     """Return how shtab completes to some words joined by commas."""
-    one, function = _one_of(name, words), f"_vmxd_list_of_{name}"
+    one, function = _one_of(name, words, aliases=aliases), f"_vmxd_list_of_{name}"
     bash = f"""{function}() {{
   local before=
   [[ $1 == *,* ]] && before=${{1%,*}},
@@ -79,13 +92,22 @@ def _list_of(name: str, words: Mapping[str, str]) -> dict[str, Any]:
 
 
 _FEATURES: Final = {name: feature.row.sdm or "" for name, feature in FEATURES.items()}
+_ALIASES: Final = {
+    alias: name
+    for name, feature in FEATURES.items()
+    for alias in (feature.linux_name, feature.row.qemu, feature.row.libvirt)
+    if alias
+}
 _MSRS: Final = {msr.name: f"MSR {msr.index:#x}" for msr in MSR_BY_INDEX.values()}
 _MODELS: Final = dict.fromkeys(cpu_model_names(), "")
 _PROFILES: Final = {profile.name: profile.description for profile in builtin_profiles()}
 
-_FEATURE: Final = _one_of("features", _FEATURES)
-_LIST_OF_FEATURES: Final = _list_of("features", _FEATURES)
-_FEATURE_OR_MSR: Final = _one_of("features_and_msrs", _FEATURES | _MSRS)
+_FEATURE: Final = _one_of("features", _FEATURES, aliases=_ALIASES)
+_LIST_OF_FEATURES: Final = _list_of("features", _FEATURES, _ALIASES)
+_FEATURE_OR_MSR: Final = _one_of("features_and_msrs", _FEATURES | _MSRS, aliases=_ALIASES)
+_FEATURE_MSR_OR_GROUP: Final = _one_of(
+    "features_msrs_and_groups", _FEATURES | _MSRS | dict.fromkeys(GROUPS, "group"), aliases=_ALIASES
+)
 _USER: Final = {
     "bash": "_vmxd_users",
     "zsh": "_users",
@@ -98,7 +120,9 @@ KINDS: Final[Mapping[str, dict[str, Any] | None]] = {
     "FILE": shtab.FILE,
     "FEATURE": _FEATURE,
     "FEATURES": _LIST_OF_FEATURES,
-    "NAME": _FEATURE_OR_MSR,
+    "NAME": _FEATURE,
+    "explain NAME": _FEATURE_OR_MSR,
+    "show NAME": _FEATURE_MSR_OR_GROUP,
     "PROFILE": _one_of("profiles", _PROFILES | {f"{QEMU_PREFIX}{name}": "" for name in _MODELS}, _OWN_PROFILES),
     "MODEL[-vN]": _one_of("cpu_models", _MODELS),
     "USER": _USER,
@@ -118,7 +142,7 @@ KINDS: Final[Mapping[str, dict[str, Any] | None]] = {
     "TIME": None,
     "URL": None,
 }
-"""What an argument completes to, by its metavar; None for nothing."""
+"""What an argument completes to, by its metavar, where need be after its command; None for nothing."""
 
 
 def to_script(parser: argparse.ArgumentParser, shell: str) -> str:
@@ -128,7 +152,8 @@ def to_script(parser: argparse.ArgumentParser, shell: str) -> str:
         for action in command.arguments:
             action.help = (action.help or "").partition(";")[0] % {**vars(action), "prog": parser.prog}
             if action.nargs != 0 and action.choices is None:
-                kind = KINDS[str(action.metavar)]
+                metavar = str(action.metavar)
+                kind = KINDS.get(f"{command.words[-1]} {metavar}", KINDS[metavar])
                 if kind is not None:
                     action.complete = kind  # type: ignore[attr-defined] # shtab's name
     script = shtab.complete(parser, shell)
