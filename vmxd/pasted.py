@@ -81,10 +81,15 @@ _MSR_LINE: Final = re.compile(
     rf"(?:{_RDMSR})?(?:(?:MSR_)?(IA32_\w+)|(?:0x)?([0-9a-f]{{1,8}}))\s*[=:\s]\s*(?:0x)?([0-9a-f]+)",
     re.IGNORECASE | re.ASCII,
 )
-_LIST: Final = r"((?:[\w-]+\.)*[\w-]+(?:,\s*(?!missing features)(?:[\w-]+\.)*[\w-]+)*)"
-_MISSING: Final = re.compile(rf"(?:missing|required) features:\s*{_LIST}", re.ASCII)
-_EXTRA: Final = re.compile(rf"extra features:\s*{_LIST}", re.ASCII)
+_NAME: Final = r"(?:[\w-]+\.)*[\w-]+"
+_LIST: Final = rf"[\"'\[]*({_NAME}(?:,\s*(?!missing\s+features){_NAME})*)"
+_MISSING: Final = re.compile(rf"(?:missing|required)\s+features:\s*(?!map\[){_LIST}", re.ASCII | re.IGNORECASE)
+_EXTRA: Final = re.compile(rf"extra\s+features:\s*{_LIST}", re.ASCII | re.IGNORECASE)
+_KUBEVIRT: Final = re.compile(rf"(?:cpu-feature|host-model-required-features)\.node\.kubevirt\.io/({_NAME})", re.ASCII)
+"""Labels that KubeVirt gives to nodes, and asks for where a VM's model is the host's."""
 _QEMU: Final = re.compile(r"MSR\(([0-9a-f]+)H\)\.([\w-]+)(?:\s+\[bit (\d+)\])?", re.IGNORECASE | re.ASCII)
+_CPUID: Final = re.compile(r"CPUID[\w.:,=\[\]]*\bE[ABCD]X\.([\w-]+)\s+\[bit \d+\]", re.ASCII)
+"""QEMU on a feature of CPUID: CPUID.07H:EBX.hle [bit 4], later CPUID[eax=07h,ecx=00h].EBX.hle [bit 4]."""
 _FLAGS: Final = re.compile(r"^\s*vmx flags\s*:(.*)$", re.MULTILINE)
 _CONFIG: Final = re.compile(
     r"(?:VMCS config on CPU (\d+) doesn't match reference config|Inconsistent VMCS config on CPU (\d+))", re.ASCII
@@ -102,6 +107,7 @@ def recognise(text: str) -> Pasted | None:
     if found := _refused(text):
         return found
     missing = [_by_location(*match.groups()) for match in _QEMU.finditer(text)]
+    missing += [_named(match[1]) for found in (_KUBEVIRT, _CPUID) for match in found.finditer(text)]
     missing += [_named(name) for match in _MISSING.finditer(text) for name in re.split(r",\s*", match[1])]
     extra = [_named(name) for match in _EXTRA.finditer(text) for name in re.split(r",\s*", match[1])]
     if missing or extra:
