@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import http.server
 import json
+import os
 import socket
 import ssl
 import threading
@@ -41,6 +42,12 @@ def reply(status: int, body: bytes, content_type: str = "application/json", **he
 def reply_json(document: object) -> Answer:
     """Return a handler that answers a document."""
     return reply(200, json.dumps(document).encode())
+
+
+def vector(labels: object, *values: str) -> Answer:
+    """Return a handler that answers one series."""
+    series = {"metric": labels, "values": [[1e9, value] for value in values]}
+    return reply_json({"status": "success", "data": {"resultType": "matrix", "result": [series]}})
 
 
 @contextlib.contextmanager
@@ -106,12 +113,17 @@ ANSWERS: Final = {
     "401": (reply(401, b"no"), "URL answered 401", "--http.config.file"),
     "403": (reply(403, b"no"), "URL answered 403", "may not ask this"),
     "404": (reply(404, b"404 page not found", "text/plain"), "URL answered 404", "as /prometheus of Mimir"),
-    "redirect": (reply(302, b"", Location="https://sso/"), "URL answered 302", "give the URL that it redirects to"),
+    "redirect": (reply(302, b"", Location="https://sso/"), "URL answered 302: it redirects to https://sso/", "login"),
     "503": (reply(503, b"no healthy upstream"), "URL answered 503", "try again later"),
     "bad query": (reply(400, BAD_QUERY), "URL answered 400: parse [31m error", "look at --selector"),
     "web page": (reply(200, b"<html>", "text/html"), "as a Prometheus: what it sent is text/html", "login"),
     "other JSON": (reply_json([1]), "does not answer as a Prometheus", "/api/v1/query"),
     "no vector": (reply_json({"status": "success", "data": {"result": [7]}}), "what is no vector", "is it"),
+    "no number": (vector({"instance": "a"}, "NaN"), "what is no vector", "is it"),
+    "no sample": (vector({"instance": "a"}), "what is no vector", "is it"),
+    "no text": (vector({"instance": [1]}, "1"), "what is no vector", "is it"),
+    "cut JSON": (reply(200, b'{"status":"success","data":{"resu'), "URL sent JSON that is cut off", "ask again"),
+    "deep JSON": (reply(200, b"[" * 100_000), "URL sent JSON that is cut off or damaged", "ask again"),
     "empty": (reply_json(EMPTY), "URL has no metrics of vmxd", "docs/first-hour.md"),
     "bomb": (reply(200, BOMB, Content_Encoding="gzip"), "URL answered with more than 256 MiB", "--selector"),
     "no gzip": (reply(200, b"{}", Content_Encoding="gzip"), "URL sent what is no gzip", "is it a Prometheus?"),
@@ -148,6 +160,38 @@ def test_hostile_answers(name: str) -> None:
 def test_url(url: str, message: str) -> None:
     """A URL that is none, or behind which nothing listens."""
     assert message in refused(url)
+
+
+@pytest.mark.parametrize("page", ["", "/", "/graph", "/query", "/api/v1", "/api/v1/query/", "/classic/graph"])
+def test_pasted_url(page: str) -> None:
+    """What people paste from a browser, or from the API's documentation, is the URL of the server."""
+    with answering(reply_json(EMPTY)) as url:
+        below, beside = refused(url + page), refused(f"{url}/prometheus{page}")
+
+    assert below.startswith("URL has no metrics of vmxd" if not page else f"{url} has no metrics of vmxd")
+    assert f"{url}/prometheus has no metrics of vmxd" in beside.replace("URL", f"{url}/prometheus{page}")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "message"),
+    [
+        ("http://user:secret@127.0.0.1:1", "URL cannot be reached through the proxy 127.0.0.1:1: Connection refused"),
+        ("127.0.0.1:1", "URL cannot be reached through the proxy 127.0.0.1:1: Connection refused"),
+        ("socks5://user:secret@127.0.0.1:1", "the proxy 'socks5://127.0.0.1:1' is no URL of an HTTP proxy"),
+        ("http://[", "the proxy 'http://[' is no URL of an HTTP proxy"),
+    ],
+    ids=["refused", "no scheme", "SOCKS", "brackets"],
+)
+def test_proxy(proxy: str, message: str) -> None:
+    """The environment's proxy is named where it is at fault, without its password."""
+    done = vmxd(
+        "fleet", "summary", "--prometheus", "http://10.0.0.1", env={**os.environ, "http_proxy": proxy, "no_proxy": ""}
+    )
+    said, hint = done.stderr.replace("http://10.0.0.1", "URL").splitlines()
+
+    assert (2, f"vmxd: {message}") == (done.returncode, said)
+    assert "http_proxy" in hint
+    assert "secret" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ Queries are POSTed, since those that name hosts are long. What an answer may tak
 from __future__ import annotations
 
 import json
+import math
+import re
 import ssl
 import time
 import urllib.request
@@ -13,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import vmxd
 from vmxd.errors import NotInstalledError, UsageError, VmxdError
@@ -31,6 +33,8 @@ ANSWER_MAX: Final = 256 << 20
 """Bytes of an answer, unpacked: vmx_host_info of half a million hosts."""
 _CHUNK: Final = 1 << 16
 _SHOWN: Final = 200
+_PAGE: Final = re.compile(r"(/(api/v1(/query)?|(classic/)?graph|query))?/*$", re.ASCII)
+"""What of a path people paste from elsewhere: a page of Prometheus, or what is asked for below its URL."""
 
 _HINTS: Final[Mapping[int, str]] = {
     401: "name a user or token in --http.config.file",
@@ -38,7 +42,9 @@ _HINTS: Final[Mapping[int, str]] = {
     404: "is a path missing in the URL, as /prometheus of Mimir, or /select/0/prometheus of VictoriaMetrics' cluster?",
     405: "give the URL that answers /api/v1/query, not a web page before it",
     429: "it limits requests; try again later",
+    502: "what it stands before does not answer; try again later",
     503: "it is starting, overloaded, or what is behind it is down; try again later",
+    504: "what it stands before does not answer; try again later",
 }
 
 
@@ -85,7 +91,7 @@ class Api:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         parts = urlsplit(self.url)
         proxy = self.config.proxy or _proxy(parts.scheme, parts.netloc)
-        self._pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+        self._pool = _behind(proxy, options) if proxy else urllib3.PoolManager(**options)
 
     def close(self) -> None:
         """Close its connections."""
@@ -98,18 +104,22 @@ class Api:
     def query_range(self, expression: str, start: float, end: float, step: float) -> list[Series]:
         """Return the series of a range query; times and step in seconds. Raises PrometheusError."""
         times = {"start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
+        times["nocache"] = "1"  # VictoriaMetrics would move start and end to multiples of the step
         return list(self._ask("query_range", expression, times))
 
     def _ask(self, path: str, expression: str, fields: Mapping[str, str]) -> Iterator[Series]:
-        status, kind, body = self._post(path, {"query": expression, "timeout": f"{self.timeout:g}s", **fields})
+        status, headers, body = self._post(path, {"query": expression, "timeout": f"{self.timeout:g}s", **fields})
         try:
             answer = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if status != 200:
-            raise self._refused(status, answer)
+            raise self._refused(status, headers, answer)
+        kind = headers.get("Content-Type", "")
+        if answer is None and body and "json" in kind:
+            raise PrometheusError(f"{self.url} sent JSON that is cut off or damaged", "ask again; is a proxy at fault?")
         if not isinstance(answer, dict) or answer.get("status") != "success":
-            what = f"what it sent is {kind}" if kind else "it says not what it sent"
+            what = f"what it sent is {_short(kind)}" if kind else "it says not what it sent"
             raise PrometheusError(
                 f"{self.url} does not answer as a Prometheus: {what}",
                 "give the URL below which /api/v1/query is; is this a login page?",
@@ -117,9 +127,8 @@ class Api:
         self._note(answer)
         try:
             for each in answer["data"]["result"]:
-                samples = each["values"] if "values" in each else [each["value"]]
-                yield Series(each["metric"], [(float(at), float(value)) for at, value in samples])
-        except (KeyError, TypeError, ValueError) as error:
+                yield _series(each)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise PrometheusError(
                 f"{self.url} answered a query with what is no vector", "is it a Prometheus?"
             ) from error
@@ -130,16 +139,18 @@ class Api:
         if answer.get("isPartial"):
             self.warnings[f"{self.url} answered in part: a part of its storage did not"] = None
 
-    def _refused(self, status: int, answer: Any) -> PrometheusError:  # noqa: ANN401 (JSON)
+    def _refused(self, status: int, headers: Mapping[str, str], answer: Any) -> PrometheusError:  # noqa: ANN401 (JSON)
         said = answer.get("error") if isinstance(answer, dict) else None
+        if 300 <= status < 400:
+            said = f"it redirects to {headers.get('Location', 'nowhere')}"
         said = f": {_short(str(said))}" if said else ""
         hint = _HINTS.get(status)
         if hint is None:
-            hint = "give the URL that it redirects to" if 300 <= status < 400 else "look into its log"
+            hint = "give the URL that answers /api/v1/query; is this a login?" if status < 400 else "look into its log"
             hint = "look at --selector and --at" if status in (400, 422) else hint
         return PrometheusError(f"{self.url} answered {status}{said}", hint)
 
-    def _post(self, path: str, fields: Mapping[str, str]) -> tuple[int, str, bytes]:
+    def _post(self, path: str, fields: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
         self.queries += 1
         deadline = time.monotonic() + self.timeout
         headers = {"Accept-Encoding": "gzip", "User-Agent": f"vmxd/{vmxd.__version__}", **self.config.headers}
@@ -160,7 +171,7 @@ class Api:
             raise PrometheusError(f"{self.url} sent what is no gzip: {error}", "is it a Prometheus?") from error
         except (UnicodeError, ValueError) as error:  # a host name or header that cannot be sent
             raise PrometheusError(f"{self.url} cannot be asked: {error}", "look at the URL") from error
-        return response.status, response.headers.get("Content-Type", ""), body
+        return response.status, response.headers, body
 
     def _body(self, response: BaseHTTPResponse, deadline: float) -> bytes:
         """Return an answer's body, unpacked."""
@@ -193,6 +204,12 @@ class Api:
         while (inner := reason.__cause__ or reason.__context__ or getattr(reason, "original_error", None)) is not None:
             reason = inner
         what = _short(str(getattr(reason, "verify_message", "") or getattr(reason, "strerror", None) or reason))
+        if isinstance(error, urllib3.exceptions.ProxyError):
+            proxy = self._pool.proxy.netloc if self._pool.proxy else ""
+            hint = (
+                "look at proxy_url in --http.config.file, or at http_proxy, https_proxy and no_proxy in the environment"
+            )
+            return PrometheusError(f"{self.url} cannot be reached through the proxy {proxy}: {what}", hint)
         if isinstance(error, urllib3.exceptions.SSLError):
             hint = "name its CA, or a client certificate, in tls_config of --http.config.file; is it https at all?"
             return PrometheusError(f"TLS with {self.url} failed: {what}", hint)
@@ -201,8 +218,19 @@ class Api:
         return PrometheusError(f"{self.url} broke off: {what}", "does a Prometheus listen there? is it http or https?")
 
 
+def _series(each: Any) -> Series:  # noqa: ANN401 (JSON)
+    """Return one series of an answer. Raises one of the errors of a wrong type or value where it is none."""
+    samples = [(float(at), float(value)) for at, value in (each["values"] if "values" in each else [each["value"]])]
+    labels = each["metric"]
+    if not all(isinstance(text, str) for text in labels.values()):
+        raise TypeError
+    if not samples or not all(math.isfinite(number) for sample in samples for number in sample):
+        raise ValueError
+    return Series(labels, samples)
+
+
 def _checked(url: str) -> str:
-    """Return a URL without the slash at its end, and without /api/v1, which people paste with it."""
+    """Return a URL without the slash at its end, and without what people paste with it: /api/v1, /graph, /query."""
     hint = "as in --prometheus http://prometheus:9090"
     try:
         parts = urlsplit(url)
@@ -216,12 +244,23 @@ def _checked(url: str) -> str:
         )
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or parts.query or parts.fragment:
         raise UsageError(f"{url!r} is no URL of a Prometheus", hint)
-    return url.rstrip("/").removesuffix("/api/v1").rstrip("/")
+    return urlunsplit((parts.scheme, parts.netloc, _PAGE.sub("", parts.path, count=1), "", ""))
 
 
 def _proxy(scheme: str, netloc: str) -> str | None:
     """Return the proxy that the environment names for a host (http_proxy, https_proxy, no_proxy)."""
     return None if urllib.request.proxy_bypass(netloc) else urllib.request.getproxies().get(scheme)
+
+
+def _behind(proxy: str, options: Mapping[str, Any]) -> urllib3.ProxyManager:
+    """Return connections through a proxy; its URL may be without http://, as curl takes it. Raises UsageError."""
+    try:
+        return urllib3.ProxyManager(proxy if "://" in proxy else f"http://{proxy}", **options)
+    except (urllib3.exceptions.HTTPError, ValueError) as error:
+        raise UsageError(
+            f"the proxy {re.sub('//.*@', '//', proxy)!r} is no URL of an HTTP proxy",
+            "give http://proxy:3128 in proxy_url of --http.config.file, or in http_proxy and https_proxy",
+        ) from error
 
 
 def _short(text: str) -> str:
