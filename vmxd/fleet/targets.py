@@ -28,7 +28,7 @@ def name_hosts(hosts: Iterable[FleetHost]) -> tuple[FleetHost, ...]:
 def _named(instance: str, found: Sequence[FleetHost]) -> list[FleetHost]:
     once = [_best(same) for same in _grouped(found, REPLICA_LABELS)]
     merged = []
-    for same in _grouped(once, ("job",)):
+    for same in _grouped(once, ("job", *REPLICA_LABELS)):
         known = [replace(host, labels={}) for host in same if host.status]
         merged += same if any(host != known[0] for host in known) else [_best(same)]
     if len(merged) == 1:
