@@ -242,4 +242,4 @@ def test_text_fits_80_columns(arguments: tuple[str, ...]) -> None:
 
     assert 0 == done.returncode
     assert [] == [line for line in done.stdout.splitlines() if len(line) > 80]
-    assert bool(arguments) == ("\n+12\n" not in done.stdout)
+    assert bool(arguments) == ("\n +12\n" not in done.stdout)

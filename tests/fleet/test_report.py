@@ -17,6 +17,7 @@ from tests.fleet.fleets import recorded, simulated
 from tests.support import HOSTS, REPOSITORY, vmxd
 from vmxd.fleet.model import Fleet, FleetHost
 from vmxd.fleet.report import Group, Mark, groups_of, report_document, report_table
+from vmxd.fleet.summary import hosts_table
 from vmxd.fleet.table import to_csv
 from vmxd.tables import FEATURES
 
@@ -114,8 +115,10 @@ def test_csv_holds_no_formula() -> None:
     hostile = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", 'a "quoted", =text\nof two lines', "Xeon"]
     hosts = tuple(FleetHost(f"h{number}", model_name=text) for number, text in enumerate(hostile))
     rows = csv_rows(Fleet(hosts, "a test", 0))
+    summary = csv.DictReader(io.StringIO(to_csv(hosts_table(Fleet(hosts, "a test", 0))), newline=""))
+    expected = [f"'{text}" for text in hostile[:5]] + hostile[5:]
 
-    assert [f"'{text}" for text in hostile[:5]] + hostile[5:] == [row["model_name"] for row in rows]
+    assert expected == [row["model_name"] for row in rows] == [row["model_name"] for row in summary]
 
 
 def test_empty_fleet() -> None:

@@ -122,10 +122,7 @@ _COUNTS: Final = ("inconsistent_cpus", "failed_cpus")
 
 
 def report_table(fleet: Fleet) -> Table:
-    """Return what ``vmxd fleet report --csv`` prints: a row for each host, a column for each feature.
-
-    A text that a spreadsheet would run as a formula begins with an apostrophe: hosts choose their model names.
-    """
+    """Return what ``vmxd fleet report --csv`` prints: a row for each host, a column for each feature."""
     labels = label_names(fleet)
     columns = ("host", *(f"label_{name}" for name in labels), *_FACTS, *_COUNTS, *FEATURES)
     rows = {host.name: _row(host, group, labels) for group in groups_of(fleet) for host in group.hosts}
@@ -136,8 +133,4 @@ def _row(host: FleetHost, group: Group, labels: Sequence[str]) -> tuple[str, ...
     facts = (host.status, host.vendor, host.model_name, host.signature, host.microcode, host.kernel, group.fingerprint)
     texts = [host.name, *(host.labels.get(name, "") for name in labels), *(fact or "" for fact in facts)]
     marks = (WORD[mark] for mark in group.marks)
-    return (*map(_inert, texts), str(host.inconsistent), str(host.failed), *marks)
-
-
-def _inert(text: str) -> str:
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return (*texts, str(host.inconsistent), str(host.failed), *marks)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+_NUMBER: Final = re.compile(r"\+?\d[\d,]*(\.\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +21,9 @@ class Table:
     title: str = ""
 
     def is_numeric(self, column: int) -> bool:
-        """Whether every cell of a column, counted from 0, is a number."""
-        return bool(self.rows) and all(row[column].isdecimal() for row in self.rows)
+        """Whether the cells of a column, counted from 0, are numbers; some may be empty, or a dash for none."""
+        cells = {row[column] for row in self.rows} - {"", "-"}
+        return bool(cells) and all(map(_NUMBER.fullmatch, cells))
 
 
 def to_text(tables: Sequence[Table]) -> str:
@@ -27,10 +32,17 @@ def to_text(tables: Sequence[Table]) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Return a table as CSV (RFC 4180), column names first."""
+    """Return a table as CSV (RFC 4180), column names first.
+
+    A text that a spreadsheet would run as a formula begins with an apostrophe: hosts choose their names and models.
+    """
     output = io.StringIO()
-    csv.writer(output).writerows((table.columns, *table.rows))
+    csv.writer(output).writerows([_inert(cell) for cell in row] for row in (table.columns, *table.rows))
     return output.getvalue()
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def printable(text: str) -> str:

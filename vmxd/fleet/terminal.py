@@ -20,13 +20,13 @@ def print_tables(tables: Sequence[Table], text: str = "") -> None:
     for number, table in enumerate(tables):
         if number:
             console.print()
+        if table.title:
+            console.print(Text(table.title, style="bold"))
         console.print(_rich(table))
 
 
 def _rich(table: Table) -> RichTable:
     shown = RichTable(
-        title=Text(table.title, style="bold") if table.title else None,
-        title_justify="left",
         box=rich.box.SIMPLE_HEAD,
         pad_edge=False,
         show_edge=False,
