@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from tests.fleet.sets import SOME, fleets, host, kinds, recorded, values_of
 from tests.support import HOSTS, REPOSITORY, vmxd
 from vmxd.errors import UsageError
-from vmxd.fleet.baseline import find_baseline
+from vmxd.fleet.baseline import find_baseline, mask_of
 from vmxd.fleet.groups import group_by, split_usable
 from vmxd.fleet.model import FleetHost, Kind
 from vmxd.tables import FEATURES
@@ -104,6 +104,16 @@ def test_usable_leaves_out_what_is_known_not_to_be() -> None:
 
     assert ["usable", "unknown", "none"] == [each.name for each in kept]
     assert ["no_vmx", "smx_only"] == [each.name for each in left_out]
+
+
+def test_what_no_host_tells_is_said() -> None:
+    """A feature that no host is known to have or to lack is neither in the baseline nor lacking, but open."""
+    a, b, c = SOME[:3]
+    hosts = [FleetHost("1", kind=Kind(None, {a: True})), FleetHost("2", failed=1, kind=Kind(None, {b: False, c: True}))]
+    found = find_baseline(hosts, mask_of((a, b, c)))
+
+    assert ((a,), {}, (c,)) == (found.features, found.lacking, found.open)
+    assert () == find_baseline([FleetHost("dark")]).open
 
 
 def test_real_servers() -> None:

@@ -135,6 +135,7 @@ class Baseline:
     features: what every one has on which it is known, at least one, and none is known to lack.
     doubtful: those of features that are not known on some hosts, with the number of these hosts.
     lacking: features that some hosts have and others lack, with the number of those that lack them, fewest first.
+    open: features that no host is known to have or to lack, of those that matter.
     unknown: hosts that are not wholly read, with the reason; they are not in hosts, and add nothing to doubtful.
     """
 
@@ -142,6 +143,7 @@ class Baseline:
     features: tuple[str, ...]
     doubtful: Mapping[str, int]
     lacking: Mapping[str, int]
+    open: tuple[str, ...]
     unknown: Mapping[str, str]
 
     @property
@@ -158,14 +160,17 @@ def find_baseline(hosts: Iterable[FleetHost], among: int = ALL) -> Baseline:
     some = union(known.alike)
     doubtful: Counter[str] = Counter()
     lacking: Counter[str] = Counter()
+    seen = some
     for each in known.alike:
         doubtful.update(dict.fromkeys(feature_names(each.unknown & features), len(each.hosts)))
     for each in everyone:
         lacking.update(dict.fromkeys(feature_names(each.lacks & some), len(each.hosts)))
+        seen |= each.lacks
     return Baseline(
         hosts=known.hosts,
         features=feature_names(features),
         doubtful={name: doubtful[name] for name in FEATURES if name in doubtful},
         lacking=dict(sorted(lacking.items(), key=lambda item: (item[1], _BITS[item[0]]))),
+        open=feature_names(among & ~seen) if known.alike else (),
         unknown=known.unknown,
     )

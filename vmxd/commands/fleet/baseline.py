@@ -132,6 +132,8 @@ def _print_guest_cpu(arguments: argparse.Namespace, baseline: Baseline, left_out
     notes = ["this is what the CPUs have; what KVM gives guests may be less: vmxd check --view nested"]
     if cpu.left_out:
         notes.append(f"not asked for, since they need CPUID flags too: {', '.join(cpu.left_out)}")
+    if dark := [name for each in cpu.disable for name in each.features if name in baseline.open]:
+        notes.append(f"turned off, since of no host they are known: {', '.join(dark)}")
     if baseline.doubtful:
         notes.append(f"not asked for, since some host may lack them: {', '.join(baseline.doubtful)}")
     if arguments.format == "libvirt" and (without := nameless(cpu)):
@@ -176,6 +178,11 @@ def _tables(baseline: Baseline, models: Mapping[str, int], features: str) -> lis
             ("wants", "models"),
             _rows("wants", {size: [f"{name}," for name in model_names(names)] for size, names in by_size.items()}),
             "QEMU's CPU models whose VMX features all hosts have",
+        ),
+        Table(
+            ("features",),
+            tuple((line,) for line in textwrap.wrap(" ".join(baseline.open), 78, break_on_hyphens=False)),
+            f"{features.capitalize()} that are not known of any host",
         ),
     ]
     return [tables[0], *(table for table in (*tables[1:], unknown_table(baseline.unknown)) if table.rows)]
@@ -252,6 +259,7 @@ def _document(
                 "features": list(baseline.features),
                 "doubtful": dict(baseline.doubtful),
                 "lacking": dict(baseline.lacking),
+                "open": list(baseline.open),
                 "unknown": dict(baseline.unknown),
                 "cpu_models": list(models[value]),
             }
