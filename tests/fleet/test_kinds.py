@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support import HOSTS, LAKEFIELD
 from vmxd.fleet.kinds import make_kind, msr_index, msr_value
 from vmxd.fleet.model import FleetHost
-from vmxd.fleet.recordings import read_recording, read_recordings
+from vmxd.fleet.recordings import Reader, read_recordings
 from vmxd.tables import FEATURES
 
 CTLS2 = 0x48B
@@ -24,7 +24,7 @@ def test_values_are_enough() -> None:
 
 def test_no_series_is_no_lack() -> None:
     """Where CPUs differ in an MSR and there is no series of a feature in it, most CPUs' value proves no yes."""
-    host = read_recording("lakefield", str(LAKEFIELD), {})
+    host = Reader().read("lakefield", str(LAKEFIELD))
     assert host.kind
     kind = make_kind("x", host.kind.values, {}, differing_msrs=[CTLS2])
     in_it = {name for name, feature in FEATURES.items() if feature.msr and feature.msr.index == CTLS2}
@@ -36,7 +36,7 @@ def test_no_series_is_no_lack() -> None:
 
 def test_bits_that_the_host_does_not_know() -> None:
     """A feature that only the raw values show, since the host's vmxd is older, is seen; so is a bit without a name."""
-    future = read_recording("future", str(HOSTS / "made-future"), {})
+    future = Reader().read("future", str(HOSTS / "made-future"))
     assert future.kind
     kind = make_kind("x", future.kind.values, {"ept": True})
 

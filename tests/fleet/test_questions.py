@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from jsonschema import Draft202012Validator
 from tests.fleet import past
 from tests.fleet.conftest import Served
 from tests.support import HOSTS, REPOSITORY, vmxd
+from vmxd import __version__
 from vmxd.fleet.times import format_time
 
 AT = str(past.THEN + 60)
@@ -60,6 +62,9 @@ def test_summary(served: Served) -> None:
     assert expected["inconsistent"] == found["inconsistent"]
     assert {"cpus": 1, "features": ["bus_lock_detection"]} == found["inconsistent"]["lakefield-i5-l16g7"]
     assert {*expected["unknown"], "down"} == set(found["unknown"])
+    assert expected["undecided"].keys() == found["undecided"].keys()
+    assert "IA32_FEATURE_CONTROL was not recorded" in expected["undecided"]["conroe"]
+    assert "made-all-unreadable" not in found["undecided"]
 
 
 def test_summary_as_csv(prometheus: Served) -> None:
@@ -95,6 +100,22 @@ def test_pasted_error_by_hardware(served: Served) -> None:
     assert ["ept", "rdrand_exiting", "vmfunc"] == found["lacks"]["conroe"]
     assert {"made-all-unreadable", "made-no-msr-module", "down"} <= set(found["unknown"])
     assert 1 == result.returncode
+
+
+def test_names_that_are_newer(tmp_path: Path) -> None:
+    """Where an error names a vmx-* feature that vmxd does not know, no host is said to have them all."""
+    (tmp_path / "one").symlink_to(HOSTS / "skylake-6700k")
+
+    def ask(names: str) -> subprocess.CompletedProcess[str]:
+        return vmxd("fleet", "has", f"missing features: {names}", "--recordings", tmp_path, "--json")
+
+    known, newer, only = ask("vmx-ept"), ask("vmx-ept,vmx-newer,vmx"), ask("vmx")
+
+    assert (0, 2, 2) == (known.returncode, newer.returncode, only.returncode)
+    assert known.stdout == newer.stdout
+    assert f"not known to vmxd {__version__}, so not looked at: vmx-newer" in newer.stderr
+    assert "vmx itself is missing where a host has no VMX, or KVM gives none to guests" in newer.stderr
+    assert "hint: vmxd fleet summary --csv has each host's status, no_vmx for one" in only.stderr
 
 
 def test_text(prometheus: Served) -> None:
@@ -150,6 +171,22 @@ def test_diff_of_times(served: Served) -> None:
     assert {name: {"a": "yes", "b": "no"} for name in LOST} == found["features"]
     assert {"0x2006f05": 1} == found["facts"]["microcode"]["a"]
     assert 0 == served.ask("diff", "--at", AT, "skylake-6700k", f"skylake-6700k@{AT}").returncode
+
+
+def test_diff_of_what_is_not_known(served: Served) -> None:
+    """Where nothing is known of one side nothing is known to differ; the reason stands first."""
+    result = served.ask("diff", "--at", AT, "conroe", "down")
+
+    assert result.stdout.startswith("Of down no feature is known: Prometheus cannot scrape it (up is 0).\n")
+    assert 2 == result.returncode
+
+
+def test_diff_says_what_it_cannot_compare() -> None:
+    """Of a feature that was not recorded on one side, neither is a difference."""
+    text = recorded("diff", "icelake-sp-2s", "sapphirerapids").stdout
+
+    assert "cannot be compared                  icelake-sp-2s  sapphirerapids\n" in text
+    assert "hlat                                no             not known\n" in text
 
 
 def test_diff_of_directories() -> None:

@@ -49,6 +49,34 @@ def test_colour() -> None:
     assert "\x1b[" in on_terminal("summary")
 
 
+@pytest.mark.parametrize(("closed", "code"), [(1, 2), (2, 0)], ids=["output", "errors"])
+def test_closed(closed: int, code: int) -> None:
+    """Without an output there is one sentence, and without a place for that nothing is lost."""
+    command = [sys.executable, "-m", "vmxd", "fleet", "summary", "--recordings", str(HOSTS)]
+    shell = ["sh", "-c", f'exec "$@" {closed}>&-', "sh", *command]
+    done = subprocess.run(shell, capture_output=True, text=True, check=False, timeout=60)
+
+    assert code == done.returncode
+    assert ("53 hosts", "vmxd: cannot write to standard output: Bad file descriptor")[closed == 1] in (
+        done.stdout or done.stderr
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_progress(tmp_path: Path) -> None:
+    """On a terminal that is interrupted or not, no progress is left in the line, and in a pipe there is none."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "vmxd", "fleet", "summary", "--recordings", str(HOSTS)]
+    with (tmp_path / "out").open("w") as out:
+        subprocess.run(command, stdout=out, stderr=follower, check=True, timeout=60)
+    os.close(follower)
+    shown = os.read(leader, 65536).decode()
+    os.close(leader)
+
+    assert " of 53 hosts" in shown
+    assert shown.endswith("\r\x1b[K")
+
+
 def test_without_rich(tmp_path: Path) -> None:
     """Where rich is not installed, tables are those of a pipe."""
     (tmp_path / "rich.py").write_text("raise ModuleNotFoundError(name='rich')\n")

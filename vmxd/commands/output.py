@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from vmxd.errors import RootError, VmxdError
@@ -56,7 +56,7 @@ def write_lines(lines: Sequence[Line]) -> None:
     write(text.encode(errors="replace"))
 
 
-def say(notes: Sequence[str]) -> None:
+def say(notes: Iterable[str]) -> None:
     """Write notes on what was read to standard error."""
     for note in notes:
         complain(f"vmxd: note: {note}")

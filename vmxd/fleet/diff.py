@@ -18,6 +18,8 @@ from vmxd.tables import FEATURES, msr_name
 SCHEMA: Final = "vmxd.fleet.diff/1"
 _VALUES: Final = 2
 """Of a fact of a pool, how many are named to people."""
+_UNKNOWN: Final = 40
+"""Features that cannot be compared are named to people where there are no more of them; --json names them all."""
 
 FACTS: Final[Mapping[str, Callable[[FleetHost], str | None]]] = {
     "status": lambda host: host.status,
@@ -25,11 +27,11 @@ FACTS: Final[Mapping[str, Callable[[FleetHost], str | None]]] = {
     "signature": lambda host: host.signature,
     "microcode": lambda host: host.microcode,
     "kernel": lambda host: host.kernel,
-    "hypervisor": lambda host: "true" if host.hypervisor else "false",
+    "hypervisor": lambda host: ("true" if host.hypervisor else "false") if host.status else None,
     "fingerprint": lambda host: host.kind.fingerprint if host.kind else None,
-    "inconsistent_cpus": lambda host: str(host.inconsistent),
+    "inconsistent_cpus": lambda host: str(host.inconsistent) if host.status else None,
 }
-"""What is compared beside features and values."""
+"""What is compared beside features and values; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +75,24 @@ class Difference:
     """What differs between two sides.
 
     facts: by name, each distinct value with its number of hosts. features: by name, where both are known.
-    unknown: features that cannot be compared, since of one side they are not known.
+    unknown: features that cannot be compared, by name, since of one side they are not known.
     msrs: by index, the values of two single hosts; None where one has none.
     """
 
     sides: tuple[Side, Side]
     facts: Mapping[str, tuple[Counter[str | None], Counter[str | None]]]
     features: Mapping[str, tuple[Standing, Standing]]
-    unknown: tuple[str, ...]
+    unknown: Mapping[str, tuple[Standing, Standing]]
     msrs: Mapping[int, tuple[int | None, int | None]]
 
     @property
     def same(self) -> bool | None:
         """Whether nothing differs; None where nothing is known to, but not everything is known."""
-        return False if self.facts or self.features or self.msrs else None if self.unknown else True
+        facts = (a.keys() - {None} and b.keys() - {None} for a, b in self.facts.values())
+        msrs = (a is not None and b is not None for a, b in self.msrs.values())
+        if self.features or any(facts) or any(msrs):
+            return False
+        return None if self.unknown or self.facts or self.msrs else True
 
 
 def compare(first: Side, second: Side) -> Difference:
@@ -98,14 +104,14 @@ def compare(first: Side, second: Side) -> Difference:
         if a.keys() != b.keys():
             facts[name] = (a, b)
     features = {}
-    unknown = []
+    unknown = {}
     for name in FEATURES:
         one, other = (_standing(side.hosts, name) for side in sides)
         if "unknown" in (one.word, other.word):
-            unknown.append(name)
+            unknown[name] = (one, other)
         elif one.word != other.word:
             features[name] = (one, other)
-    return Difference(sides, facts, features, tuple(unknown), _msrs(sides))
+    return Difference(sides, facts, features, unknown, _msrs(sides))
 
 
 def _standing(hosts: Sequence[FleetHost], feature: str) -> Standing:
@@ -170,12 +176,19 @@ def tables(found: Difference) -> list[Table]:
     for kind, *row in _table(found, _VALUES).rows:
         by_kind.setdefault(kind, []).append(tuple(cell or "none" for cell in row))
     names = tuple(side.name for side in found.sides)
-    return [Table((kind, *names), tuple(rows)) for kind, rows in by_kind.items()]
+    shown = [Table((kind, *names), tuple(rows)) for kind, rows in by_kind.items()]
+    if 0 < len(found.unknown) <= _UNKNOWN:
+        rows = tuple((name, a.text, b.text) for name, (a, b) in found.unknown.items())
+        shown.append(Table(("cannot be compared", *names), rows))
+    return shown
 
 
 def text(found: Difference) -> str:
     """Return the sentence above the tables."""
     a, b = (side.name for side in found.sides)
+    if dark := [side for side in found.sides if all(host.kind is None for host in side.hosts)]:
+        reasons = "; ".join(host.reason for side in dark for host in side.hosts[:1] if host.reason)
+        return f"Of {' and '.join(side.name for side in dark)} no feature is known: {reasons or 'no reason is'}."
     if found.same is not False:
         sentence = f"{a} and {b} do not differ" + (" as far as is known" if found.same is None else "")
     elif found.features:

@@ -77,7 +77,8 @@ class History:
 def read_history(api: Api, name: str, matchers: str, start: float, end: float) -> History:
     """Ask a Prometheus how a host was. Raises PrometheusError, NoHostsError where it has no sample of it."""
     step = max(_STEP_MIN, math.ceil((end - start) / STEPS))
-    start, end = start // step * step, end // step * step  # as VictoriaMetrics does with what is not
+    end = float(math.floor(end))
+    start = end - math.ceil((end - start) / step) * step
 
     def ask(metric: str, suffix: str = "") -> list[Series]:
         selected = f"{metric}{{{matchers}}}"

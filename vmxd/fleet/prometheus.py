@@ -53,12 +53,18 @@ class Asked:
     """Which hosts, when, and what of them beside the hardware.
 
     matchers: label matchers of PromQL as they stand in braces, "" for all. at: Unix time in seconds, None for now.
-    nested: features of which it is asked whether KVM offers them.
+    nested: features of which it is asked whether KVM offers them. host: matchers of one host among these, "" for all.
     """
 
     matchers: str = ""
     at: float | None = None
     nested: tuple[str, ...] = ()
+    host: str = ""
+
+    @property
+    def selected(self) -> str:
+        """All matchers."""
+        return all_of(self.matchers, self.host)
 
 
 def read_prometheus(api: Api, asked: Asked) -> Fleet:
@@ -122,7 +128,7 @@ class _Reader:
         return Fleet(name_hosts(found), self._api.url, self._at, tuple(self._api.warnings))
 
     def _query(self, metric: str, *matchers: str, suffix: str = "") -> list[Series]:
-        return self._api.query(f"{metric}{{{all_of(self._asked.matchers, *matchers)}}}{suffix}", self._at)
+        return self._api.query(f"{metric}{{{all_of(self._asked.selected, *matchers)}}}{suffix}", self._at)
 
     def _down(self) -> list[Series]:
         """Ask for targets that are down, of jobs in which there is a vmxd, or was an hour or a day ago."""
@@ -131,7 +137,7 @@ class _Reader:
         return self._query("up", suffix=f" == 0 and on (job) {jobs}")
 
     def _nothing(self) -> NoHostsError:
-        where = f" with {self._asked.matchers}" if self._asked.matchers else ""
+        where = f" with {self._asked.selected}" if self._asked.selected else ""
         when = " at that time" if self._asked.at is not None else ""
         hint = "let it scrape vmxd on each host (docs/first-hour.md)"
         if where or when:
@@ -179,7 +185,7 @@ class _Reader:
         """Ask what KVM offers of the features, in one series a host where it offers them all."""
         named = one_of("feature", self._asked.nested)
         every = dict.fromkeys(self._asked.nested, True)
-        counts = f"count without (feature) (vmx_nested_feature{{{all_of(self._asked.matchers, named)}}})"
+        counts = f"count without (feature) (vmx_nested_feature{{{all_of(self._asked.selected, named)}}})"
         put(
             self._api.query(counts, self._at),
             lambda host, series: replace(host, nested=every if series.value == len(every) else {}),

@@ -4,66 +4,113 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from vmxd.errors import RootError, VmxdError
+from vmxd.facts import Host, KvmMsrs
 from vmxd.fleet.model import Fleet, FleetHost, Kind
-from vmxd.inventory import Inventory
-from vmxd.scan import scan
+from vmxd.host.files import Files
+from vmxd.host.recording import is_recording
+from vmxd.host.root import read_host
+from vmxd.host.witness import MSR_FILE
+from vmxd.inventory import Inventory, take_inventory
 from vmxd.tables import IA32_FEATURE_CONTROL
 
 Progress = Callable[[int, int], None]
 """Told how many hosts are done, and of how many."""
 
 
-def read_recordings(directory: str, progress: Progress, *, nested: bool = False) -> Fleet:
+def read_recordings(directory: str, progress: Progress) -> Fleet:
     """Read every recording in a directory; one that is damaged is a host of which nothing is known.
-
-    nested: also what KVM offers to guests, where it was recorded.
 
     Raises RootError where there is no such directory, or no recording in it.
     """
     try:
-        names = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir())
+        names = sorted(entry.name for entry in os.scandir(directory) if _is_host(entry))
+        changed_at = os.stat(directory).st_mtime
     except OSError as error:
         raise RootError(
             f"{directory}: {error.strerror}",
             "give one that holds a recording for each host",
         ) from error
-    if not names:
-        raise RootError(f"{directory} has no recordings", "make one on each host: vmxd record DIR")
-    kinds: dict[object, Kind] = {}
+    if is_recording(Files(directory)):
+        raise RootError(
+            f"{directory} is one recording, not a directory of them",
+            f"give the directory that it is in, or look at it alone: vmxd show --root {directory}",
+        )
+    if not any(is_recording(Files(os.path.join(directory, name))) for name in names):
+        raise RootError(
+            f"{directory} has no recordings", f"make one for each host: vmxd record {Path(directory, 'HOST')}"
+        )
+    reader = Reader()
     hosts = []
     for done, name in enumerate(names, 1):
-        hosts.append(read_recording(name, str(Path(directory, name)), kinds, nested=nested))
+        hosts.append(reader.read(name, str(Path(directory, name))))
         progress(done, len(names))
-    read_at = max(os.stat(Path(directory, name)).st_mtime for name in names)
-    return Fleet(tuple(hosts), directory, read_at)
+    return Fleet(tuple(hosts), directory, reader.read_at or changed_at)
 
 
-def read_recording(name: str, root: str, kinds: dict[object, Kind], *, nested: bool = False) -> FleetHost:
-    """Read one recording. kinds: those of other hosts, by all that makes them equal."""
-    try:
-        inventory = scan(root, nested=nested).inventory
-    except VmxdError as error:
-        return FleetHost(name, reason=str(error))
-    identity = inventory.identity
-    kind = _kind(inventory)
-    key = (kind.fingerprint, *sorted(kind.features.items()), *sorted(kind.values.items()))
-    return FleetHost(
-        name,
-        status=inventory.verdict.status.value,
-        reason=inventory.verdict.reason,
-        vendor=identity.vendor,
-        model_name=identity.model_name,
-        signature=identity.signature,
-        microcode=identity.microcode,
-        kernel=inventory.host.kernel,
-        hypervisor=identity.hypervisor,
-        inconsistent=len(inventory.inconsistent),
-        failed=len(inventory.failed),
-        kind=kinds.setdefault(key, kind) if kind.features else None,
-        nested=_known(inventory.nested.values) if inventory.nested and inventory.nested.decoded else None,
+def _is_host(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a host's: a directory that is not hidden, or a link to one, also where that is gone."""
+    is_lost = entry.is_symlink() and not os.path.exists(entry.path)
+    return not entry.name.startswith(".") and (entry.is_dir() or is_lost)
+
+
+class Reader:
+    """Reads recordings one by one; what equal facts mean is worked out once.
+
+    read_at: when the MSRs of the latest of them were read, Unix time in seconds; 0 where none could be read.
+    """
+
+    def __init__(self) -> None:
+        self.read_at = 0.0
+        self._hosts: dict[object, FleetHost] = {}
+        self._kinds: dict[object, Kind] = {}
+
+    def read(self, name: str, root: str) -> FleetHost:
+        """Read one recording as a host of that name."""
+        try:
+            if not is_recording(Files(root)):
+                return FleetHost(name, reason=f"{root} is no recording: it has no {MSR_FILE}")
+            host = read_host(root)
+        except VmxdError as error:
+            return FleetHost(name, reason=str(error))
+        self.read_at = max(self.read_at, host.read_at)
+        facts = _facts(host)
+        if facts not in self._hosts:
+            self._hosts[facts] = self._understood(take_inventory(host))
+        return replace(self._hosts[facts], name=name, kernel=host.kernel)
+
+    def _understood(self, inventory: Inventory) -> FleetHost:
+        identity = inventory.identity
+        kind = _kind(inventory)
+        key = (kind.fingerprint, *sorted(kind.features.items()), *sorted(kind.values.items()))
+        return FleetHost(
+            "",
+            status=inventory.verdict.status.value,
+            reason=inventory.verdict.reason,
+            vendor=identity.vendor,
+            model_name=identity.model_name,
+            signature=identity.signature,
+            microcode=identity.microcode,
+            hypervisor=identity.hypervisor,
+            inconsistent=len(inventory.inconsistent),
+            failed=len(inventory.failed),
+            kind=self._kinds.setdefault(key, kind) if kind.features else None,
+            nested=_known(inventory.nested.values) if inventory.nested and inventory.nested.decoded else None,
+        )
+
+
+def _facts(host: Host) -> object:
+    """Return all that an inventory follows from, but for what it hands on: equal facts, equal inventories."""
+    kvm = host.kvm_msrs
+    return (
+        tuple(host.cpus.items()),
+        host.online,
+        host.excluded,
+        tuple((index, tuple(by_cpu.items())) for index, by_cpu in host.readings.items()),
+        (kvm.listed, tuple(kvm.readings.items())) if isinstance(kvm, KvmMsrs) else kvm,
     )
 
 

@@ -41,6 +41,7 @@ def summary_document(fleet: Fleet) -> Json:
         "inconsistent": {host.name: _inconsistent(host) for host in fleet.hosts if host.inconsistent},
         "failed": {host.name: host.failed for host in fleet.hosts if host.failed},
         "unusable": {host.name: host.reason for host in fleet.hosts if _is_unusable(host)},
+        "undecided": {host.name: host.reason for host in fleet.hosts if _is_undecided(host)},
         "unknown": {host.name: host.reason for host in fleet.hosts if is_unknown(host)},
     }
 
@@ -52,6 +53,11 @@ def is_unknown(host: FleetHost) -> bool:
 
 def _is_unusable(host: FleetHost) -> bool:
     return host.status in ("disabled_by_firmware", "unlocked", "smx_only")
+
+
+def _is_undecided(host: FleetHost) -> bool:
+    """Whether it is not known if VMX may be used on a host, although its features are."""
+    return host.status == "unknown" and not is_unknown(host)
 
 
 Key = tuple[str | None, ...]
@@ -88,9 +94,12 @@ def _inconsistent(host: FleetHost) -> Json:
 def summary_text(fleet: Fleet) -> str:
     """Return the sentence above the tables."""
     usable = sum(host.status == "usable" for host in fleet.hosts)
+    undecided = sum(map(_is_undecided, fleet.hosts))
     unknown = sum(map(is_unknown, fleet.hosts))
-    text = f"{hosts_text(len(fleet.hosts))}, of {len(fleet.kinds)} kinds: on {usable} VMX may be used"
-    return f"{text}; of {unknown} nothing is known." if unknown else f"{text}."
+    kinds = "1 kind" if len(fleet.kinds) == 1 else f"{len(fleet.kinds)} kinds"
+    text = f"{hosts_text(len(fleet.hosts))}, of {kinds}: on {usable:,} VMX may be used"
+    text += f", on {undecided:,} that is not known" if undecided else ""
+    return f"{text}; of {unknown:,} nothing is known." if unknown else f"{text}."
 
 
 def summary_tables(fleet: Fleet) -> list[Table]:
@@ -117,6 +126,9 @@ def summary_tables(fleet: Fleet) -> list[Table]:
         tables.append(Table(("hosts", "what", "which"), failed, "Hosts that are known in part"))
     if unusable := _by_reason((host, host.reason or "") for host in hosts if _is_unusable(host)):
         tables.append(Table(("hosts", "why", "which"), unusable, "Hosts where VMX may not be used"))
+    if undecided := _by_reason((host, host.reason or "") for host in hosts if _is_undecided(host)):
+        title = "Hosts whose features are known, but not whether VMX may be used"
+        tables.append(Table(("hosts", "why", "which"), undecided, title))
     if unknown := _by_reason((host, host.reason or "") for host in hosts if is_unknown(host)):
         tables.append(Table(("hosts", "why", "which"), unknown, "Hosts of which nothing is known"))
     return tables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 
 from vmxd import cpulist
@@ -22,7 +23,9 @@ class Files:
     def read(self, name: str) -> bytes | None:
         """Return a file's bytes, None if there is no such file. Raises RootError where it cannot be read."""
         try:
-            with open(self.path(name), "rb") as file:
+            with open(self.path(name), "rb", opener=_open) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise RootError(f"{self.path(name)} is a device, pipe or socket, not a file", "look at --root")
                 return file.read()
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -44,3 +47,8 @@ class Files:
             return cpulist.parse(text)
         except ValueError as error:
             raise MalformedFileError(self.path(name), 1, str(error)) from error
+
+
+def _open(path: str, flags: int) -> int:
+    """Open a file without waiting for whoever might write to a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)

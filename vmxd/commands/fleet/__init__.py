@@ -7,6 +7,14 @@ from typing import Final
 from vmxd.commands.fleet import baseline, diff, history, lacks, pools, report, summary
 from vmxd.commands.parser import Commands
 
+_EPILOG: Final = """
+examples:
+  vmxd fleet summary --recordings hosts
+      what is there, and what cannot be told
+  vmxd fleet has --prometheus http://prom:9090 "missing features: vmx-pml"
+      where a VM can go that did not start
+"""
+
 QUESTIONS: Final = (summary, lacks, baseline, pools, diff, history, report)
 """In the order of --help."""
 
@@ -17,6 +25,7 @@ def add(commands: Commands) -> None:
         "fleet",
         help="ask many hosts at once, through Prometheus or a directory of recordings",
         description="Ask a fleet, through Prometheus' HTTP API or a directory of recordings.",
+        epilog=_EPILOG,
     )
     questions = parser.add_subparsers(title="questions", metavar="QUESTION", required=True)
     for question in QUESTIONS:

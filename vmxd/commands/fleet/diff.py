@@ -70,9 +70,13 @@ def _scraped(arguments: argparse.Namespace, name: str) -> Side:
     what = what if at_sign else name
     pool = _POOL.fullmatch(what)
     try:
-        fleet = read_fleet(arguments, f"{pool[1]}={quote(pool[2])}" if pool else host_matchers(what), at=at)
+        if pool:
+            fleet = read_fleet(arguments, f"{pool[1]}={quote(pool[2])}", at=at)
+        else:
+            fleet = read_fleet(arguments, at=at, host=host_matchers(what))
     except NoHostsError as error:
-        raise UsageError(f"no {'hosts have' if pool else 'host is called'} {name}", error.hint) from error
+        hint = "vmxd fleet report --csv lists hosts and their labels" if pool else "vmxd fleet summary --csv lists them"
+        raise UsageError(f"no {'hosts have' if pool else 'host is called'} {name}", hint) from error
     if not pool and len(fleet.hosts) > 1:
         names = ", ".join(host.name for host in fleet.hosts)
         raise UsageError(f"several hosts are called {what}", f"name one as it is listed: {names}")
@@ -81,7 +85,7 @@ def _scraped(arguments: argparse.Namespace, name: str) -> Side:
 
 def _recorded(arguments: argparse.Namespace, name: str) -> Side:
     from vmxd.fleet.diff import Side
-    from vmxd.fleet.recordings import read_recording
+    from vmxd.fleet.recordings import Reader
 
     check_recordings(arguments)
     path = Path(name) if "/" in name else Path(arguments.recordings, name)
@@ -90,5 +94,5 @@ def _recorded(arguments: argparse.Namespace, name: str) -> Side:
             f"{arguments.recordings} has those that vmxd fleet summary --csv lists; one elsewhere is named by its path"
         )
         raise UsageError(f"there is no recording {path}", hint)
-    host = read_recording(path.name, str(path), {})
+    host = Reader().read(path.name, str(path))
     return Side(name, str(path.parent), path.stat().st_mtime, (host,))

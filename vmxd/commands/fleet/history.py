@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 
 from vmxd.commands import EXIT_FINE
@@ -16,6 +15,7 @@ from vmxd.commands.fleet.options import (
     print_answer,
     prometheus_options,
 )
+from vmxd.commands.output import complain
 from vmxd.commands.parser import Commands
 from vmxd.errors import UsageError
 
@@ -60,6 +60,6 @@ def run(arguments: argparse.Namespace) -> int:
         matchers = all_of(chosen_selector(arguments), host_matchers(arguments.host))
         history = read_history(api, arguments.host, matchers, start, end)
     for warning in history.warnings:
-        print(f"vmxd: warning: {warning}; changes may be missing", file=sys.stderr)
+        complain(f"vmxd: warning: {warning}; changes may be missing")
     print_answer(arguments, document(history), [table(history)], text=text(history))
     return EXIT_FINE

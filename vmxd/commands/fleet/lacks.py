@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
 from typing import TYPE_CHECKING, Final
 
 from vmxd.commands import EXIT_CANNOT_TELL, EXIT_FINE, EXIT_NO
 from vmxd.commands.fleet.options import fleet_options, output_options, print_answer, read_fleet
 from vmxd.commands.fleet.wanted import wanted, wanted_options
-from vmxd.commands.output import say
+from vmxd.commands.output import say, terminal_width
 from vmxd.commands.parser import Commands
 
 if TYPE_CHECKING:
@@ -66,17 +64,12 @@ def run(arguments: argparse.Namespace) -> int:
     wants_nested = arguments.view == "nested" or (asked.pasted and arguments.view is None)
     fleet = read_fleet(arguments, nested=asked.features if wants_nested else None)
     found = sort_hosts(fleet, asked.features, View(arguments.view or _view(asked.pasted, fleet)))
-    on_terminal = sys.stdout.isatty()
-    shown = text(
-        found,
-        _ORDERS[arguments.question],
-        shutil.get_terminal_size().columns if on_terminal else None,
-        _NAMED if on_terminal else None,
-    )
+    width = terminal_width()
+    shown = text(found, _ORDERS[arguments.question], width, _NAMED if width else None)
     print_answer(arguments, document(found), [], table(found), shown)
     if found.unknown and found.view is View.NESTED and arguments.view is None:
         say(["of some hosts it is not known what KVM offers to guests: --view hardware asks the CPUs"])
-    holds = None if found.holds and fleet.warnings else found.holds
+    holds = None if found.holds and (fleet.warnings or not asked.whole) else found.holds
     return {True: EXIT_FINE, False: EXIT_NO, None: EXIT_CANNOT_TELL}[holds]
 
 

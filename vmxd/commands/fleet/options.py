@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
+import os
 from typing import TYPE_CHECKING, Final
 
-from vmxd.commands.output import write
+from vmxd.commands.output import complain, write
 from vmxd.commands.parser import Parser
 from vmxd.errors import UsageError
 
@@ -80,27 +80,34 @@ def output_options() -> Parser:
 
 
 def read_fleet(
-    arguments: argparse.Namespace, matchers: str = "", *, at: float | None = None, nested: Sequence[str] | None = None
+    arguments: argparse.Namespace,
+    matchers: str = "",
+    *,
+    at: float | None = None,
+    nested: Sequence[str] | None = None,
+    host: str = "",
 ) -> Fleet:
     """Read the fleet that fleet_options() chose, and say on a terminal what is going on. Raises VmxdError.
 
     matchers: label matchers beside those of --selector. at: Unix time instead of --at. nested: features of which it is
-    asked whether KVM offers them to guests.
+    asked whether KVM offers them to guests. host: matchers of one host.
     """
     if arguments.prometheus is None:
         from vmxd.fleet.recordings import read_recordings
 
         check_recordings(arguments)
-        return read_recordings(arguments.recordings, _progress, nested=nested is not None)
+        with _status():
+            return read_recordings(arguments.recordings, _progress)
     from vmxd.fleet.prometheus import Asked, all_of, read_prometheus
 
     api = chosen_api(arguments)
     if at is None:
         at = chosen_time(arguments)
     with asking(api):
-        fleet = read_prometheus(api, Asked(all_of(chosen_selector(arguments), matchers), at, tuple(nested or ())))
+        matchers = all_of(chosen_selector(arguments), matchers)
+        fleet = read_prometheus(api, Asked(matchers, at, tuple(nested or ()), host))
     for warning in fleet.warnings:
-        print(f"vmxd: warning: {warning}; hosts may be missing", file=sys.stderr)
+        complain(f"vmxd: warning: {warning}; hosts may be missing")
     return fleet
 
 
@@ -141,19 +148,32 @@ def chosen_time(arguments: argparse.Namespace) -> float | None:
 @contextlib.contextmanager
 def asking(api: Api) -> Iterator[None]:
     """Say on a terminal that a server is being asked, as long as the block lasts; then close its connections."""
-    if sys.stderr.isatty():
-        print(f"asking {api.url} …", end="", file=sys.stderr, flush=True)
-    try:
-        yield
-    finally:
-        api.close()
-        if sys.stderr.isatty():
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    with _status(f"asking {api.url} …"):
+        try:
+            yield
+        finally:
+            api.close()
 
 
 def _progress(done: int, count: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{done} of {count} hosts" if done < count else "\r\x1b[K", end="", file=sys.stderr, flush=True)
+    _show(f"{done} of {count} hosts")
+
+
+@contextlib.contextmanager
+def _status(text: str = "") -> Iterator[None]:
+    """Have a line on a terminal for as long as the block lasts, however it ends."""
+    _show(text)
+    try:
+        yield
+    finally:
+        _show("")
+
+
+def _show(text: str) -> None:
+    """Put a text into the line of a terminal, in place of what is there."""
+    if os.isatty(2):
+        with contextlib.suppress(OSError):
+            os.write(2, f"\r\x1b[K{text}".encode())
 
 
 def print_answer(
@@ -170,7 +190,7 @@ def print_answer(
         write(to_json(document).encode(errors="replace"))
     elif arguments.csv:
         write(to_csv(csv or tables[0]).encode(errors="replace"))
-    elif not sys.stdout.isatty() or not _print_rich(tables, text):
+    elif not os.isatty(1) or not _print_rich(tables, text):
         parts = [text.rstrip("\n") + "\n"] if text else []
         write("\n".join([*parts, *([to_text(tables)] if tables else [])]).encode(errors="replace"))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import vmxd
 from vmxd.commands.output import say
 from vmxd.commands.parser import Parser, chosen_profiles, profile_options
 from vmxd.errors import UsageError
@@ -16,14 +17,22 @@ if TYPE_CHECKING:
     from vmxd.pasted import Named
 
 _INPUT_MAX: Final = 1 << 20
+_NAME_MAX: Final = 500
+"""Longer text is no name, nor some with commas between them."""
+_VMX: Final = "vmx"
+"""CPUID.1:ECX[5], as libvirt and QEMU call it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Features by vmxd's names, each once; pasted: whether they are from an error of libvirt or QEMU."""
+    """Features by vmxd's names, each once.
+
+    pasted: whether they are from an error of libvirt or QEMU. whole: whether that names no other vmx-* feature.
+    """
 
     features: tuple[str, ...]
     pasted: bool
+    whole: bool
 
 
 def wanted_options() -> Parser:
@@ -54,20 +63,27 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
     given = _standard_input() if arguments.features == ["-"] else arguments.features
     found = (recognise("\n".join(given)) or recognise(" ".join(given))) if given else None
     features = dict.fromkeys(_of_sets(arguments))
+    named: tuple[Named, ...] = ()
     if found is None:
         features |= dict.fromkeys(name for text in given for name in _named(text))
     elif isinstance(found, Lacking):
+        named = found.missing
         if found.extra:
             say([f"features that are too many do not keep a VM from starting: {_names(found.extra)}"])
-        features |= dict.fromkeys(_vmx(found.missing))
     elif isinstance(found, VmxFlags):
-        features |= dict.fromkeys(_vmx([named for line in found.lines for named in line]))
+        named = tuple(each for line in found.lines for each in line)
     else:
         raise UsageError("what was pasted names no features", "vmxd explain says what it means")
+    features |= dict.fromkeys(each.feature.name for each in named if each.feature)
+    strange = [each for each in named if each.feature is None]
+    say(_notes_on(strange))
     if not features:
         hint = "as in vmxd fleet lacks ept vmx-vpid, or paste the error after the word lacks"
+        if any(each.text == _VMX for each in strange):
+            hint = "vmxd fleet summary --csv has each host's status, no_vmx for one; vmxd check --view nested asks KVM"
         raise UsageError("no VMX feature is named", hint)
-    return Wanted(tuple(features), isinstance(found, Lacking))
+    whole = not any(each.text.startswith("vmx-") for each in strange)
+    return Wanted(tuple(features), isinstance(found, Lacking), whole)
 
 
 def _of_sets(arguments: argparse.Namespace) -> Iterator[str]:
@@ -85,14 +101,24 @@ def _named(text: str) -> Iterator[str]:
     from vmxd.tables import find_features
     from vmxd.tables.find import find_feature
 
+    if len(text) > _NAME_MAX or {":", "\n"}.intersection(text):
+        raise UsageError(
+            "what was pasted names no VMX feature", 'paste an error as it is, with its "missing features: vmx-..."'
+        )
     names = [text] if find_features(text) else [part for part in text.split(",") if part.strip()]
     yield from (find_feature(name).name for name in names)
 
 
-def _vmx(named: Sequence[Named]) -> Iterator[str]:
-    if others := [each for each in named if each.feature is None]:
-        say([f"no VMX features, so not looked at: {_names(others)}"])
-    yield from (each.feature.name for each in named if each.feature)
+def _notes_on(strange: Sequence[Named]) -> Iterator[str]:
+    """Say why names in what was pasted are not asked for."""
+    newer = [each for each in strange if each.text.startswith("vmx-")]
+    others = [each for each in strange if each not in newer and each.text != _VMX]
+    if len(strange) > len(newer) + len(others):
+        yield "vmx itself is missing where a host has no VMX, or KVM gives none to guests (kvm_intel's nested is N)"
+    if newer:
+        yield f"not known to vmxd {vmxd.__version__}, so not looked at: {_names(newer)}"
+    if others:
+        yield f"no VMX features, so not looked at: {_names(others)}"
 
 
 def _names(named: Sequence[Named]) -> str:
