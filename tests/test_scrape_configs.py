@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from tests.certificates import make_authority, make_pair
+from tests.support import HOSTS, vmxd
 from tests.test_rules import DEPLOY, promtool
 
 CONFIGS: Final = sorted(DEPLOY.glob("scrape-*.yml"))
@@ -38,6 +40,29 @@ def test_scrape_config(path: Path, tmp_path: Path) -> None:
 def test_job(path: Path) -> None:
     """Each has the job vmxd, by which the alerts VmxdDown and VmxdAbsent find it."""
     assert ["vmxd"] == [each["job_name"] for each in yaml.safe_load(path.read_text())["scrape_configs"]]
+
+
+def test_sample_limit(tmp_path: Path) -> None:
+    """A host on which every CPU has values of its own in every MSR is scraped: it is the one to be seen."""
+    root = tmp_path / "host"
+    shutil.copytree(HOSTS / "sapphirerapids", root)
+    lines = (root / "msr.txt").read_text().splitlines()
+    for number, line in enumerate(lines):
+        if found := re.fullmatch(r"(\w+): 0-71=(0x\w+)", line):
+            values = (f"{cpu}={int(found[2], 16) ^ cpu << 36:#x}" for cpu in range(72))
+            lines[number] = f"{found[1]}: {' '.join(values)}"
+    (root / "msr.txt").write_text("\n".join(lines) + "\n")
+    page = vmxd("metrics", "--root", root).stdout
+    samples = [line for line in page.splitlines() if not line.startswith("#")]
+    (limit,) = {
+        each["sample_limit"]
+        for path in CONFIGS
+        for each in yaml.safe_load(path.read_text())["scrape_configs"]
+        if "sample_limit" in each
+    }
+
+    assert 1_000 < len(samples) < limit
+    assert 64 == len(set(re.findall(r'^vmx_cpu_inconsistent\{cpu="(\d+)"', page, re.MULTILINE)))
 
 
 def test_a_wrong_config_is_found(tmp_path: Path) -> None:
