@@ -188,6 +188,13 @@ def test_what_could_move_a_cursor_is_marked(tmp_path: Path) -> None:
     assert {0: Cpu(model_name=f"Xeon{mark}[2J {mark}{mark}!")} == read_cpuinfo(files_of(tmp_path, {CPUINFO: text}))
 
 
+def test_a_long_name_is_cut(tmp_path: Path) -> None:
+    """No name fills a screen, a page or a label: what is longer than any that Linux prints ends in an ellipsis."""
+    text = f"processor\t: 0\nvendor_id\t: {'v' * 128}\nmodel name\t: {'m' * 10_000}\n\n"
+
+    assert {0: Cpu(vendor="v" * 128, model_name="m" * 128 + "…")} == read_cpuinfo(files_of(tmp_path, {CPUINFO: text}))
+
+
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [

@@ -45,6 +45,16 @@ def test_a_recording_can_be_written_over_itself(tmp_path: Path) -> None:
     assert ["host"] == os.listdir(tmp_path)
 
 
+def test_a_pipe_in_a_recording_holds_nobody_up(tmp_path: Path) -> None:
+    """A pipe that nobody writes to is refused, not waited for."""
+    root = shutil.copytree(LAKEFIELD, tmp_path / "recording")
+    (root / MSR_FILE).unlink()
+    os.mkfifo(root / MSR_FILE)
+
+    with pytest.raises(RootError, match="is a device, pipe or socket, not a file"):
+        read_host(str(root))
+
+
 def test_a_recording_of_some_cpus_has_only_those(tmp_path: Path) -> None:
     """With --cpus the values of the chosen CPUs are recorded, the others excluded when it is read."""
     host = read_host(str(LAKEFIELD), only=(0, 4))

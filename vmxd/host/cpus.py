@@ -63,6 +63,10 @@ def read_core_types(files: Files) -> dict[int, str]:
 _USED: Final = ("vendor_id", "cpu family", "model", "stepping", "model name", "microcode", "flags", "physical id")
 
 
+_TEXT_MAX: Final = 128
+"""Characters of a name that are kept; Linux has room for 64."""
+
+
 class _BadFieldError(ValueError):
     def __init__(self, key: str, text: str) -> None:
         super().__init__(f"{key!r} is {text[:40]!r}, not a number")
@@ -88,16 +92,20 @@ def _printable(text: str) -> str:
 def _cpu(fields: dict[str, str]) -> Cpu:
     flags = fields.get("flags", "").split()
     return Cpu(
-        vendor=fields.get("vendor_id"),
+        vendor=_short(fields.get("vendor_id")),
         family=_number(fields, "cpu family"),
         model=_number(fields, "model"),
         stepping=_number(fields, "stepping"),
-        model_name=fields.get("model name"),
-        microcode=fields.get("microcode"),
+        model_name=_short(fields.get("model name")),
+        microcode=_short(fields.get("microcode")),
         vmx="vmx" in flags,
         hypervisor="hypervisor" in flags,
         package=_number(fields, "physical id"),
     )
+
+
+def _short(text: str | None) -> str | None:
+    return text if text is None or len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]}…"
 
 
 def _number(fields: dict[str, str], key: str) -> int | None:
