@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 _NEGATED: Final = "QEMU's name is negated: it is on where the control may be 0."
+_LIBVIRT_ONLY: Final = "Only libvirt has a name for it; QEMU takes none."
 _APICV: Final = "QEMU's vmx-apicv-xapic, -x2apic, -register and -vid are single bits; Linux' apicv is four at once."
 
 CAVEATS: Final[dict[str, tuple[str, ...]]] = {
     "any_errcode": ("Linux calls the bit NO_HW_ERROR_CODE_CC.",),
+    "seamret_keeps_vmcs": ("The SDM has no such bit; it is from patches of 2026 for TDX in Linux.",),
     "intr_window_exiting": ("QEMU names it by what waits for the window: vmx-vintr-pending.",),
     "nmi_window_exiting": ("QEMU names it by what waits for the window: vmx-vnmi-pending.",),
     "vtpr": ("QEMU's vmx-flexpriority is this bit alone; Linux' flexpriority takes vapic too.",),
@@ -26,6 +28,9 @@ CAVEATS: Final[dict[str, tuple[str, ...]]] = {
     "notify_vm_exiting": ("The SDM calls it instruction timeout, Linux and Xen notify VM exiting.",),
     "exit_load_cet": ("QEMU's name says save; the control loads the CET state.",),
     "exit_prematurely_busy_shadow_stack": ("It is there without FRED, since Alder Lake and Sapphire Rapids.",),
+    "pt_in_vmx": ("kvm-unit-tests of 2026 takes the bit for reserved, and fails where it is there.",),
+    "ept_uc": (_LIBVIRT_ONLY,),
+    "ept_wb": (_LIBVIRT_ONLY,),
     "cr3_load_noexit": (_NEGATED,),
     "cr3_store_noexit": (_NEGATED,),
     "exit_nosave_debugctl": (_NEGATED,),
