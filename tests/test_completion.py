@@ -114,11 +114,11 @@ def test_arguments_are_completed(shell: str, line: str, expected: list[str], dir
 
 
 @pytest.mark.parametrize(
-    ("line", "name"), [("vmxd explain secon", "secondary"), ("vmxd fleet lacks IA32", "IA32_VMX_MISC")]
+    ("line", "name"), [("vmxd features secon", "secondary"), ("vmxd fleet lacks IA32", "IA32_VMX_MISC")]
 )
 @pytest.mark.parametrize("shell", SCRIPTS)
 def test_what_a_command_does_not_take_is_not_offered(shell: str, line: str, name: str, directory: Path) -> None:
-    """Groups are for show, MSRs for show and explain."""
+    """Groups and MSRs are for show and explain."""
     assert name not in candidates(shell, line, directory)
 
 

@@ -121,6 +121,8 @@ def test_needs_are_features() -> None:
     [
         ("vmx-invept-single-context", ["invept_single_context", "invvpid_single_context"]),
         ("Load IA32_PAT", ["exit_load_pat", "entry_load_pat"]),
+        ("exit", ["IA32_VMX_EXIT_CTLS (0x483)", "IA32_VMX_EXIT_CTLS2 (0x493)"]),
+        ("Derived", [feature.name for feature in FEATURES.values() if feature.msr is None]),
         ("ept, 0x485,VMX_FEATURE_EPT", ["ept", "IA32_VMX_MISC (0x485)"]),
     ],
 )

@@ -104,7 +104,6 @@ _PROFILES: Final = {profile.name: profile.description for profile in builtin_pro
 
 _FEATURE: Final = _one_of("features", _FEATURES, aliases=_ALIASES)
 _LIST_OF_FEATURES: Final = _list_of("features", _FEATURES, _ALIASES)
-_FEATURE_OR_MSR: Final = _one_of("features_and_msrs", _FEATURES | _MSRS, aliases=_ALIASES)
 _FEATURE_MSR_OR_GROUP: Final = _one_of(
     "features_msrs_and_groups", _FEATURES | _MSRS | dict.fromkeys(GROUPS, "group"), aliases=_ALIASES
 )
@@ -121,7 +120,7 @@ KINDS: Final[Mapping[str, dict[str, Any] | None]] = {
     "FEATURE": _FEATURE,
     "FEATURES": _LIST_OF_FEATURES,
     "NAME": _FEATURE,
-    "explain NAME": _FEATURE_OR_MSR,
+    "explain NAME": _FEATURE_MSR_OR_GROUP,
     "show NAME": _FEATURE_MSR_OR_GROUP,
     "PROFILE": _one_of("profiles", _PROFILES | {f"{QEMU_PREFIX}{name}": "" for name in _MODELS}, _OWN_PROFILES),
     "MODEL[-vN]": _one_of("cpu_models", _MODELS),

@@ -48,7 +48,7 @@ def add(commands: Commands) -> None:
         "names",
         nargs="+",
         metavar="NAME",
-        help="a feature or an MSR by any name, or what is pasted; - reads standard input",
+        help="a feature or an MSR by any name, a group as of show, or what is pasted; - reads standard input",
     )
     parser.add_argument(
         "--json", action="store_true", help="print JSON (docs/schema/explain-1.json); of features and MSRs only"
@@ -104,17 +104,19 @@ def _subjects(names: Sequence[str]) -> list[Feature | Msr]:
 def _called(name: str) -> Iterable[Feature | Msr]:
     from vmxd.pasted import recognise
     from vmxd.tables import MSR_BY_INDEX, find_uses
-    from vmxd.tables.find import find_feature, find_msr
+    from vmxd.tables.find import GROUPS, find_feature, find_group, find_msr
 
     if recognise(name):
         raise UsageError("feature names and what was pasted stand side by side", "explain them one after the other")
     if found := find_uses(name):
         return found
+    if group := find_group(name):
+        return group
     if msr := find_msr(name):
         return (msr,)
     if len(name.split()) != 1 or "=" in name or len(name) > _SHOWN:
         raise _unrecognised(name.strip())
-    return (find_feature(name, (msr.name for msr in MSR_BY_INDEX.values())),)
+    return (find_feature(name, (*GROUPS, *(msr.name for msr in MSR_BY_INDEX.values()))),)
 
 
 def _unrecognised(text: str) -> UsageError:

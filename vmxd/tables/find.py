@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final
 
 from vmxd.errors import UsageError
@@ -52,6 +53,14 @@ def split_names(texts: Iterable[str]) -> Iterator[str]:
         yield from parts or (text,)
 
 
+def find_group(text: str) -> tuple[Feature | Msr, ...]:
+    """Return the MSRs of a group, or the derived features; none where no group is called so."""
+    key = text.strip().casefold()
+    if key == "derived":
+        return tuple(FEATURES[row.name] for row in DERIVED)
+    return tuple(MSR_BY_INDEX[index] for index in GROUPS.get(key, ()))
+
+
 def find_rows(text: str) -> frozenset[str]:
     """Return the names of the features, numbers and bits that a text means: one of them, an MSR's, or a group's.
 
@@ -59,9 +68,8 @@ def find_rows(text: str) -> frozenset[str]:
     """
     key = text.strip().casefold().replace("-", "_")
     if not find_features(text):
-        if key in GROUPS:
-            derived = {row.name for row in DERIVED} if key == "derived" else set()
-            return frozenset(derived.union(*(_rows_of(MSR_BY_INDEX[index]) for index in GROUPS[key])))
+        if group := find_group(key):
+            return frozenset(chain(*((each.name,) if isinstance(each, Feature) else _rows_of(each) for each in group)))
         if msr := find_msr(key):
             return frozenset(_rows_of(msr))
         if any(key in _rows_of(msr) for msr in MSR_BY_INDEX.values()):
