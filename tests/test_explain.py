@@ -156,6 +156,16 @@ def test_everything_fits_a_terminal(host: str) -> None:
     assert len(FEATURES) == text.count("\n  here  ")
 
 
+@pytest.mark.parametrize("width", [40, 60])
+def test_a_narrow_terminal(width: int) -> None:
+    """On a narrower terminal lines are shorter, but for single words that are longer."""
+    inventory = scan(str(LAKEFIELD)).inventory
+    text = names_to_text([*FEATURES.values(), *MSR_BY_INDEX.values()], inventory, width)
+
+    assert [] == [line for line in text.splitlines() if len(line) > width and len(line[13:].split()) > 1]
+    assert said(text) == said(names_to_text([*FEATURES.values(), *MSR_BY_INDEX.values()], inventory))
+
+
 def test_since_when_is_a_hint() -> None:
     """What no recording has is said to be seen on none; QEMU's models are named apart from hardware."""
     nested = said(explain("nested_exception"))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from vmxd.commands import EXIT_FINE
-from vmxd.commands.output import say, write
+from vmxd.commands.output import say, terminal_width, write
 from vmxd.commands.parser import Commands, host_options, scan_chosen
 from vmxd.errors import UsageError
 
@@ -58,10 +58,11 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Explain. Raises UsageError for what is not recognised, VmxdError where the host cannot be read."""
-    from vmxd.export.explain import names_to_text, needs_host, pasted_to_text
+    from vmxd.export.explain import WIDTH, names_to_text, needs_host, pasted_to_text
     from vmxd.pasted import Lacking, recognise
 
     names = _standard_input() if arguments.names == ["-"] else arguments.names
+    width = min(WIDTH, terminal_width() or WIDTH)
     pasted = recognise("\n".join(names)) or recognise(" ".join(names))
     if arguments.json:
         from vmxd.export.explain_json import explain_document
@@ -73,10 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
         text = to_json(explain_document(subjects, _scan(arguments)))
     elif pasted is None:
         subjects = _subjects(names)
-        text = names_to_text(subjects, _scan(arguments))
+        text = names_to_text(subjects, _scan(arguments), width)
     else:
         arguments.nested = arguments.nested or isinstance(pasted, Lacking)  # what libvirt and QEMU ask KVM for
-        text = pasted_to_text(pasted, _scan(arguments) if needs_host(pasted) else None)
+        text = pasted_to_text(pasted, _scan(arguments) if needs_host(pasted) else None, width)
     write(text.encode(errors="replace"))
     return EXIT_FINE
 

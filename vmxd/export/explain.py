@@ -1,4 +1,4 @@
-"""What ``vmxd explain`` prints, in 80 columns: features on a host, and what people paste."""
+"""What ``vmxd explain`` prints, in 80 columns at most: features on a host, and what people paste."""
 
 from __future__ import annotations
 
@@ -24,33 +24,36 @@ from vmxd.tables.needs import NEEDS
 from vmxd.tables.rows import AllOf, Control, Field, Flag, Layout, MayBeZero, Msr
 from vmxd.tables.vmcs_config import WORDS
 
-_WIDTH: Final = 80
+WIDTH: Final = 80
+"""Columns that lines have at most; a narrower terminal has fewer."""
 _LABEL: Final = 13
+_ROOM: Final = 20
+"""Columns that a text has at least, however narrow the terminal is."""
 
 Line = tuple[str, str]
 """A word and what is to be said of it."""
 
 
-def names_to_text(subjects: Sequence[Feature | Msr], inventory: Inventory) -> str:
+def names_to_text(subjects: Sequence[Feature | Msr], inventory: Inventory, width: int = WIDTH) -> str:
     """Return what each feature and MSR is and its state on the host; the host itself at the end."""
     blocks = [
-        _block(each.name, _feature(each, inventory))
+        _block(each.name, _feature(each, inventory), width)
         if isinstance(each, Feature)
-        else _block(f"{each.name} ({each.index:#x})", _msr(each, inventory))
+        else _block(f"{each.name} ({each.index:#x})", _msr(each, inventory), width)
         for each in subjects
     ]
-    return "\n".join([*blocks, _host(inventory)])
+    return "\n".join([*blocks, _host(inventory, width)])
 
 
-def pasted_to_text(pasted: Pasted, inventory: Inventory | None) -> str:
+def pasted_to_text(pasted: Pasted, inventory: Inventory | None, width: int = WIDTH) -> str:
     """Return what a pasted text says. inventory: of the host, None where needs_host() is false."""
     if isinstance(pasted, MsrValues):
-        return "\n".join(_block(*_msr_value(value)) for value in pasted.values)
+        return "\n".join(_block(*_msr_value(value), width) for value in pasted.values)
     if isinstance(pasted, VmxFlags):
-        return "\n".join(_block("vmx flags", _flags(line)) for line in pasted.lines)
+        return "\n".join(_block("vmx flags", _flags(line), width) for line in pasted.lines)
     assert inventory is not None
     blocks = _lacking(pasted, inventory) if isinstance(pasted, Lacking) else _refused(pasted, inventory)
-    return "\n".join([*(_block(*block) for block in blocks), _host(inventory)])
+    return "\n".join([*(_block(*block, width) for block in blocks), _host(inventory, width)])
 
 
 def needs_host(pasted: Pasted) -> bool:
@@ -58,7 +61,7 @@ def needs_host(pasted: Pasted) -> bool:
     return isinstance(pasted, Lacking | Refused)
 
 
-def _block(title: str, lines: Iterable[Line]) -> str:
+def _block(title: str, lines: Iterable[Line], width: int) -> str:
     """Return a title and its lines, wrapped; a word that stands above already is not repeated."""
     text = [title]
     last = ""
@@ -68,14 +71,14 @@ def _block(title: str, lines: Iterable[Line]) -> str:
         if len(label) > _LABEL - 4:
             text.append(f"  {label}")
             label = ""
-        wrapped = textwrap.wrap(said, _WIDTH - _LABEL, break_on_hyphens=False, break_long_words=False)
+        wrapped = textwrap.wrap(said, max(_ROOM, width - _LABEL), break_on_hyphens=False, break_long_words=False)
         text += [f"  {label if at == 0 else '':<{_LABEL - 2}}{line}" for at, line in enumerate(wrapped)]
     return "\n".join(text) + "\n"
 
 
-def _host(inventory: Inventory) -> str:
+def _host(inventory: Inventory, width: int) -> str:
     shown = ("host", "cpu", "status")
-    return _block("here", [line for line in summary_lines(inventory) if line[0] in shown])
+    return _block("here", [line for line in summary_lines(inventory) if line[0] in shown], width)
 
 
 # Features ---------------------------------------------------------------------------------------------------------
