@@ -13,10 +13,10 @@ import pytest
 from tests.support import HOSTS
 
 
-def on_terminal(question: str, *arguments: str, **environment: str) -> str:
-    """Return what a question about the recordings prints on a terminal of 80 columns."""
+def on_terminal(question: str, *arguments: str, recordings: Path = HOSTS, **environment: str) -> str:
+    """Return what a question about recordings prints on a terminal of 80 columns."""
     leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "vmxd", "fleet", question, "--recordings", str(HOSTS), *arguments]
+    command = [sys.executable, "-m", "vmxd", "fleet", question, "--recordings", str(recordings), *arguments]
     base = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
     with subprocess.Popen(
         command, stdout=follower, stderr=subprocess.PIPE, env={**base, "TERM": "xterm", "COLUMNS": "80", **environment}
@@ -47,6 +47,22 @@ def test_fits(arguments: list[str]) -> None:
 def test_colour() -> None:
     """Headings stand out on a terminal that can do it."""
     assert "\x1b[" in on_terminal("summary")
+
+
+@pytest.mark.parametrize("question", ["summary", "lacks pml", "pools", "diff red\x1b[2J lake"])
+def test_hostile_names(question: str, tmp_path: Path) -> None:
+    """What a host calls itself moves no cursor, with rich or without."""
+    (tmp_path / "fleet" / "red\x1b[2J").parent.mkdir()
+    (tmp_path / "fleet" / "red\x1b[2J").symlink_to(HOSTS / "made-tie")
+    (tmp_path / "fleet" / "lake").symlink_to(HOSTS / "lakefield-i5-l16g7")
+    (tmp_path / "rich.py").write_text("raise ModuleNotFoundError(name='rich')\n")
+    arguments = question.split(" ")
+    without = {"PYTHONPATH": os.pathsep.join((str(tmp_path), os.getcwd()))}
+
+    for environment in ({}, without):
+        text = on_terminal(*arguments, recordings=tmp_path / "fleet", **environment)
+        assert "\x1b[2J" not in text
+        assert "red?[2J" in text
 
 
 @pytest.mark.parametrize(("closed", "code"), [(1, 2), (2, 0)], ids=["output", "errors"])

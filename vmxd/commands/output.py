@@ -63,7 +63,11 @@ def say(notes: Iterable[str]) -> None:
 
 
 def complain(text: str) -> None:
-    """Write a line to standard error, if it can be: that it cannot must not change the exit code."""
+    """Write lines to standard error, if it can be: that it cannot must not change the exit code.
+
+    What a terminal would obey becomes a question mark: names come from anybody's labels and directories.
+    """
+    text = "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
     if sys.stderr is not None:  # None where it is closed
         with contextlib.suppress(OSError):
             print(text, file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ from vmxd.answers import View
 from vmxd.export.json import Json
 from vmxd.fleet.model import Fleet, FleetHost
 from vmxd.fleet.summary import UNKNOWN, hosts_text, some
-from vmxd.fleet.table import Table, printable
+from vmxd.fleet.table import Table
 
 SCHEMA: Final = "vmxd.fleet.lacks/1"
 _FEATURES_SHOWN: Final = 12
@@ -111,7 +111,7 @@ def text(found: Sorted, order: Sequence[str], width: int | None, names: int | No
             lines += _wrapped(f"    {hosts_text(len(hosts))}: {shown}", "      ", width)
     if unusable := [host for host in (*found.lacks, *found.has, *found.unknown) if host.status in _UNUSABLE]:
         lines += ["", *_wrapped(f"* VMX may not be used there as it is: {_statuses(unusable)}", "  ", width)]
-    return "\n".join(map(printable, lines)) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _lacking(found: Sorted, host: FleetHost) -> str:

@@ -203,7 +203,7 @@ class _Reader:
         groups: dict[object, list[Target]] = {}
         fingerprints: dict[Target, str] = {}
         alone = 0
-        for target, host in hosts.items():
+        for target, host in sorted(hosts.items(), key=lambda item: item[1].status == "unreadable"):
             fingerprint = host.kind.fingerprint if host.kind else None
             fingerprints[target] = fingerprint or ""
             if host.status == "no_vmx" and not fingerprint:

@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from vmxd.fleet.table import Table
+from vmxd.fleet.table import Table, printable
 
 
 def print_tables(tables: Sequence[Table], text: str = "") -> None:
     """Print tables to standard output, an empty line between them, text above."""
     console = Console(highlight=False)
     if text:
-        console.print(Text(text.rstrip("\n")), end="\n\n" if tables else "\n")
+        console.print(Text(text), end="\n\n" if tables else "\n")
     for number, table in enumerate(tables):
         if number:
             console.print()
@@ -34,7 +34,7 @@ def _rich(table: Table) -> RichTable:
     )
     for number, column in enumerate(table.columns):
         right = table.is_numeric(number)
-        shown.add_column(Text(column), justify="right" if right else "left", no_wrap=right, overflow="fold")
+        shown.add_column(Text(printable(column)), justify="right" if right else "left", no_wrap=right, overflow="fold")
     for row in table.rows:
-        shown.add_row(*(Text(cell) for cell in row))
+        shown.add_row(*(Text(printable(cell)) for cell in row))
     return shown

@@ -171,7 +171,7 @@ def _tables(baseline: Baseline, models: Mapping[str, int], features: str) -> lis
         Table(
             ("MSR", "features"),
             _rows("MSR", by_msr),
-            f"{len(baseline.features)} {features} that all of {hosts_text(baseline.hosts)} have{doubt}",
+            f"{len(baseline.features)} {features} that {_all_of(baseline.hosts)}{doubt}",
         ),
         Table(("lacked by", "features"), _rows("lacked by", by_count), f"{features.capitalize()} that only some have"),
         Table(
@@ -186,6 +186,10 @@ def _tables(baseline: Baseline, models: Mapping[str, int], features: str) -> lis
         ),
     ]
     return [tables[0], *(table for table in (*tables[1:], unknown_table(baseline.unknown)) if table.rows)]
+
+
+def _all_of(hosts: int) -> str:
+    return "1 host has" if hosts == 1 else f"all of {hosts_text(hosts)} have"
 
 
 def _rows(title: str, groups: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:

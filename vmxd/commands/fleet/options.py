@@ -184,14 +184,15 @@ def print_answer(
     csv: the table for CSV, the first one unless given. text: what people read above the tables.
     """
     from vmxd.export.json import to_json
-    from vmxd.fleet.table import to_csv, to_text
+    from vmxd.fleet.table import printable, to_csv, to_text
 
+    text = "\n".join(map(printable, text.rstrip("\n").split("\n")))
     if arguments.json:
         write(to_json(document).encode(errors="replace"))
     elif arguments.csv:
         write(to_csv(csv or tables[0]).encode(errors="replace"))
     elif not os.isatty(1) or not _print_rich(tables, text):
-        parts = [text.rstrip("\n") + "\n"] if text else []
+        parts = [f"{text}\n"] if text else []
         write("\n".join([*parts, *([to_text(tables)] if tables else [])]).encode(errors="replace"))
 
 
