@@ -189,6 +189,17 @@ def test_diff_says_what_it_cannot_compare() -> None:
     assert "hlat                                no             not known\n" in text
 
 
+@pytest.mark.parametrize(
+    ("arguments", "needs"), [("summary", "--prometheus or --recordings"), ("history host-1", "--prometheus")]
+)
+def test_source_is_needed(arguments: str, needs: str) -> None:
+    """A question that is asked of nobody says whom it can be asked of."""
+    done = vmxd("fleet", *arguments.split())
+
+    assert 2 == done.returncode
+    assert f"vmxd: vmxd fleet {arguments.split(maxsplit=1)[0]} needs {needs}\n" in done.stderr
+
+
 def test_diff_of_directories() -> None:
     """A recording elsewhere is named by its path."""
     result = recorded("diff", "lakefield-i5-l16g7", f"{HOSTS}/lakefield-i5-l16g7")
@@ -214,6 +225,7 @@ def test_history(served: Served, since: str) -> None:
     assert (LOST, []) == (update["lost"], update["gained"])
     assert {"kernel": dict(zip(("before", "after"), past.KERNELS, strict=True))} == kernel["facts"]
     assert [0, 3] == gaps
+    assert format_time(past.THEN - 300) == found["to"]
     assert near(past.UPDATED, update["time"], found)
     assert near(past.BACK, kernel["time"], found)
     assert near(past.GONE + found["step_seconds"], found["intervals"][3]["from"], found)

@@ -34,6 +34,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
+        if choice := re.fullmatch("one of the arguments (.+) is required", message):
+            message = f"{self.prog} needs {' or '.join(choice[1].split())}"
         raise UsageError(
             message.removeprefix("argument ").replace("the following arguments are required:", f"{self.prog} needs"),
             self._see_help,

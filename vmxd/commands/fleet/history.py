@@ -38,7 +38,7 @@ def add(questions: Commands) -> None:
         "fingerprint, and which features were lost or gained. Times at which it was not seen are named.",
         epilog=_EPILOG,
     )
-    prometheus_options(parser.add_mutually_exclusive_group(required=True), parser)
+    prometheus_options(parser, parser, required=True)  # recordings have no past
     parser.add_argument("--since", default="30d", metavar="TIME", help="a time, or 30d, 12h (default: %(default)s)")
     parser.add_argument("host", metavar="HOST", help="its instance label, with or without the port")
     parser.set_defaults(run=run)

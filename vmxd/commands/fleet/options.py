@@ -33,11 +33,12 @@ def fleet_options() -> Parser:
     return options
 
 
-def prometheus_options(source: argparse._ActionsContainer, options: Parser) -> None:
+def prometheus_options(source: argparse._ActionsContainer, options: Parser, *, required: bool = False) -> None:
     """Add the options for a Prometheus: its URL to a group, the others to the parser."""
     source.add_argument(
         "--prometheus",
         metavar="URL",
+        required=required,
         help="a Prometheus, Thanos, Mimir or VictoriaMetrics that scrapes vmxd, as http://prom:9090",
     )
     options.add_argument(
