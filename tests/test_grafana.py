@@ -22,6 +22,7 @@ from vmxd.tables import FEATURES
 
 NAMES: Final = [path.name for path in FILES]
 SCHEMAS: Final = sorted((Path(__file__).parent / "grafana").glob("dashboard-*.schema.json"))
+ALERTS: Final = GRAFANA.parent / "prometheus" / "alerts.rules.yml"
 COLUMNS: Final = 24
 QUERIES: Final = list(queries())
 FILL: Final = {"pool": ALL, "model": ALL, "feature": "ept", "host": "a.example:10480"}
@@ -126,12 +127,13 @@ def test_every_feature_has_a_place() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_links(name: str) -> None:
-    """Each data link goes to a dashboard that there is, and fills in variables that it has."""
+    """Each data link goes to a dashboard that there is and fills in variables that it has, or to an alert's runbook."""
     by_uid = {dashboard["uid"]: dashboard for dashboard in map(load, NAMES)}
     links = re.findall(r'"url": "([^"]+)"', json.dumps(load(name)))
 
     assert links
-    for link in links:
+    runbook = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"][0]
+    for link in set(links) - {runbook["annotations"]["runbook_url"].replace(runbook["alert"], "${__value.raw}")}:
         parts = urlsplit(link)
         target = by_uid[parts.path.removeprefix("/d/")]
         given = re.findall(r"var-(\w+)=|\$\{(\w+):queryparam\}", parts.query)

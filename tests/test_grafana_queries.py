@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -27,7 +28,7 @@ from tests.test_prometheus import Prometheus, running_prometheus, until
 from vmxd.tables import FEATURES as FEATURE_NAMES
 
 HOSTS: Final = 48
-RULES: Final = REPOSITORY / "deploy" / "prometheus" / "recording.rules.yml"
+RULES: Final = tuple(REPOSITORY / "deploy" / "prometheus" / f"{name}.rules.yml" for name in ("recording", "alerts"))
 DAY: Final = 10
 """Seconds; twice as far back, a host that changed is no longer known as it was."""
 
@@ -94,13 +95,15 @@ class Asked:
         return [",".join(f'{name}="{value}"' for name, value in sorted(each["metric"].items())) for each in series]
 
 
-def quick_rules() -> str:
-    """Return the recording rules with an evaluation every two seconds and a day of a few."""
-    text = RULES.read_text().replace("[1h] offset 1d", f"[{DAY}s] offset {DAY}s")
+def quick_rules(path: Path) -> str:
+    """Return rules with an evaluation every two seconds, a day of a few, and alerts that do not wait nor describe."""
+    text = path.read_text().replace("[1h] offset 1d", f"[{DAY}s] offset {DAY}s")
     assert "1d" not in re.sub(r"\w+1d", "", text)
-    rules = yaml.safe_load(text)
+    rules = yaml.safe_load(re.sub(r"for: \d+[mh]", "for: 0s", text))
     for group in rules["groups"]:
         group["interval"] = "2s"
+        for rule in group["rules"]:
+            rule.pop("annotations", None)
     return yaml.safe_dump(rules)
 
 
@@ -108,7 +111,8 @@ def quick_rules() -> str:
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     """Run Prometheus over a fleet in which two hosts are down, one has lost PML, and one has gained it."""
     directory = tmp_path_factory.mktemp("fleet")
-    (directory / "recording.rules.yml").write_text(quick_rules())
+    for path in RULES:
+        (directory / path.name).write_text(quick_rules(path))
     fleet = Fleet(HOSTS)
     ordinary = [host for host in fleet.hosts.values() if host.kind in MODELS]
     for host in ordinary[:8]:
@@ -120,7 +124,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     with simulated(fleet) as port:
         config = {
             "global": {"evaluation_interval": "2s"},
-            "rule_files": ["recording.rules.yml"],
+            "rule_files": [path.name for path in RULES],
             "scrape_configs": [scrape_config(port, "2s")],
         }
         with running_prometheus(directory, yaml.safe_dump(config)) as prometheus:

@@ -13,6 +13,7 @@ from deploy.grafana.queries import ALL_HOSTS, POOL, of_groups, of_pools, or_zero
 from deploy.grafana.style import (
     ANY_IS_BAD,
     ANY_IS_ODD,
+    SEVERITY,
     STATUS,
     Column,
     columns,
@@ -25,6 +26,9 @@ UID: Final = "vmx-fleet"
 
 TO_FEATURE: Final = link_to("vmx-feature", "This feature across the fleet", "feature", "pool", "model")
 TO_HOST: Final = link_to("vmx-host", "This host", "host", "pool")
+TO_RUNBOOK: Final = {"title": "Runbook", "url": "https://vmxd.example/runbooks/${__value.raw}.md", "targetBlank": True}
+"""The address is a placeholder, as in deploy/prometheus/alerts.rules.yml."""
+
 KNOWN_HOSTS: Final = f"sum({of_pools(queries.STATUS_HOSTS)})"
 NOT_USABLE: Final = "=~no_vmx|disabled_by_firmware|unlocked|smx_only"
 OF_POOLS_ONLY: Final = "Not narrowed by model."
@@ -35,6 +39,7 @@ def make() -> dashboard.Dashboard:
     """Return the dashboard."""
     sections = [
         Section("Now", list(_headline())),
+        Section("Alerts", list(_alerts())),
         Section("Coverage: who has which feature", list(_coverage())),
         Section("Groups: hosts with one fingerprint have the same features", list(_groups())),
         Section("Status: can software execute VMXON", list(_status())),
@@ -83,6 +88,26 @@ def _headline() -> Iterator[Placed]:
 
 def _down() -> str:
     return f"{of_pools('up')} == 0 and on (job) group by (job) ({of_pools('vmxd_build_info')})"
+
+
+def _alerts() -> Iterator[Placed]:
+    firing = (
+        "Alerts that fire, and what each is about: a host, or all hosts of a kind. Source: the series ALERTS that "
+        f"Prometheus writes for the rules of deploy/prometheus. {OF_POOLS_ONLY}"
+    )
+    shown = [
+        Column("alertname", "Alert", 260, link=TO_RUNBOOK),
+        Column("severity", "Severity", 100, states=SEVERITY),
+        Column(POOL, "Pool", 140),
+        Column("instance", "Host", link=TO_HOST),
+        Column("feature", "Feature", link=TO_FEATURE),
+        Column("signature", "Signature", 110),
+        Column("fingerprint", "Fingerprint", 150),
+    ]
+    expression = of_pools("ALERTS", alertname="=~Vmxd?[A-Z].+", alertstate="firing")
+    empty = "no alert fires, or the rules are not loaded"
+    table = columns("Firing", firing, expression, shown, sort="Severity", empty=empty)
+    yield Placed(table.filterable(filterable=True), 24, 8)
 
 
 def _coverage() -> Iterator[Placed]:

@@ -40,6 +40,7 @@ STATUS: Final[States] = {
     "unreadable": ("? MSRs unreadable", ODD),
     "unknown": ("? unknown", DIM),
 }
+SEVERITY: Final[States] = {"critical": ("critical", BAD), "warning": ("warning", ODD), "info": ("info", DIM)}
 
 
 def mappings(states: States) -> list[dashboard.ValueMapping]:
