@@ -89,6 +89,7 @@ class Api:
             options |= {"server_hostname": self.config.server_name, "assert_hostname": self.config.server_name}
         if self.config.tls and self.config.tls.verify_mode is ssl.CERT_NONE:  # insecure_skip_verify, as asked for
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+            options["cert_reqs"] = ssl.CERT_NONE  # urllib3 1.26 verifies by default, whatever the context says
         parts = urlsplit(self.url)
         proxy = self.config.proxy or _proxy(parts.scheme, parts.netloc)
         self._pool = _behind(proxy, options) if proxy else urllib3.PoolManager(**options)
