@@ -13,7 +13,10 @@ from vmxd.errors import VmxdError
 
 VERSIONS: Final = {
     "Containerfile": r'image\.version="(.*)"',
+    "deploy/ansible/README.md": r"/vmxd-(.*)-py3-none-any\.whl",
+    "deploy/debian/README.md": r"/vmxd_(.*)-\d+_all\.deb",
     "deploy/debian/changelog": r"\Avmxd \((.*)-\d+\)",
+    "deploy/kubernetes/overlays/example/kustomization.yaml": r"newTag: (.*)$",
     "deploy/rpm/vmxd.spec": r"^Version: *(.*)$",
 }
 """Files that repeat the version, and how."""

@@ -17,6 +17,7 @@ import yaml
 
 from tests.manifests import COMPONENTS, DIRECTORY, Object, build, build_with, command, container, of_kind, pod
 from tests.support import ALL_HOSTS, HOSTS, LAKEFIELD, REPOSITORY, deploy_module, program, vmxd
+from vmxd import __version__
 from vmxd.cli import build_parser
 from vmxd.export.json import inventory_document
 from vmxd.scan import scan
@@ -76,7 +77,7 @@ def test_example_overlay() -> None:
     spec = pod(objects)
 
     validate(objects, VERSIONS[-1])
-    assert {"registry.example.com/vmxd:0.1.0"} == {
+    assert {f"registry.example.com/vmxd:{__version__}"} == {
         item["image"] for item in spec["containers"] + spec["initContainers"]
     }
     assert {"targetLabel": "cluster", "replacement": "example"} in (
