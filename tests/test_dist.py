@@ -18,6 +18,7 @@ from typing import Final
 import pytest
 
 from release.build import build_sdist, build_wheel
+from release.install import make_environment
 from release.pyz import build_pyz
 from release.sbom import build_sbom
 from release.trial import try_wheel
@@ -158,6 +159,17 @@ def test_built_again(sdist: Path, wheel: Path, pyz: Path, tmp_path: Path, monkey
 def test_installed_wheel(wheel: Path) -> None:
     """The wheel, installed with nothing but its dependencies, is the program of this version and shows a host."""
     try_wheel(wheel, __version__)
+
+
+def test_typed(wheel: Path, tmp_path: Path) -> None:
+    """Who imports the installed wheel has its types: mypy reads them, and finds what does not fit."""
+    its_python = make_environment(wheel, tmp_path / "environment")
+    (tmp_path / "user.py").write_text("from vmxd.tables import FEATURES\n\nnumber: int = FEATURES['ept']\n")
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(its_python), "user.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+
+    assert 'user.py:3: error: Incompatible types in assignment (expression has type "Feature"' in done.stdout
+    assert done.stdout.endswith("Found 1 error in 1 file (checked 1 source file)\n")
 
 
 def test_pyz_on_bare_debian(bare: Path) -> None:
