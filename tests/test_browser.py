@@ -182,6 +182,22 @@ def test_search(browser: Browser, servers: dict[str, Server], width: int, text: 
         expect(page.get_by_role("status")).to_have_text(f"{len(names)} of {ALL} features")
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("place", ["host", "pml", "msrs"])
+def test_what_is_found_is_seen(browser: Browser, servers: dict[str, Server], width: int, place: str) -> None:
+    """Wherever the reader is, / and a few letters bring what is found below the search; so does a state."""
+    with visit(browser, servers["lakefield-i5-l16g7"], width) as page:
+        page.evaluate(f"document.getElementById('{place}').scrollIntoView()")
+        page.keyboard.press("/")
+        page.keyboard.type("posted")
+
+        expect(page.get_by_role("searchbox")).to_be_in_viewport()
+        expect(page.locator("#posted_intr")).to_be_in_viewport()
+        page.get_by_role("searchbox").press("Escape")
+        page.get_by_role("radio", name="differs", exact=True).check()
+        expect(page.locator("#bus_lock_detection")).to_be_in_viewport()
+
+
 def test_nothing_found(browser: Browser, servers: dict[str, Server]) -> None:
     """Where nothing matches the page says so; Escape brings all back."""
     with visit(browser, servers["lakefield-i5-l16g7"]) as page:

@@ -2,6 +2,8 @@
   "use strict";
   const search = document.getElementById("search");
   const said = document.getElementById("found");
+  const heading = document.getElementById("h-features");
+  const tools = document.getElementById("tools");
   const none = document.getElementById("none");
   const states = document.querySelectorAll("input[name=state]");
   const groups = [...document.querySelectorAll("#features .group")].map((section) => ({
@@ -31,17 +33,24 @@
     said.textContent = found === total ? `${total} features` : `${found} of ${total} features`;
   };
 
-  search.addEventListener("input", update);
-  for (const each of states) each.addEventListener("change", update);
+  // What is found begins below the tools, wherever on the page the reader was.
+  const narrow = () => {
+    update();
+    heading.scrollIntoView();
+  };
+
+  search.addEventListener("input", narrow);
+  for (const each of states) each.addEventListener("change", narrow);
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "/" && document.activeElement !== search) {
       event.preventDefault();
-      search.focus();
+      if (Math.abs(tools.getBoundingClientRect().top) > 1) heading.scrollIntoView();
+      search.focus({ preventScroll: true });
       search.select();
     } else if (event.key === "Escape" && document.activeElement === search) {
       search.value = "";
-      update();
+      narrow();
     }
   });
   addEventListener("hashchange", () => {
@@ -53,6 +62,6 @@
       target.scrollIntoView();
     }
   });
-  document.getElementById("tools").hidden = false;
+  tools.hidden = false;
   update();
 })();
