@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from typing import Final
 
 from vmxd import cpulist
 from vmxd.errors import MalformedFileError, RootError
+
+SIZE_MAX: Final = 64 << 20
+"""Bytes of a file: proc/cpuinfo of 4,096 CPUs has some 12 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,10 @@ class Files:
         """Return a file's bytes, None if there is no such file. Raises RootError where it cannot be read."""
         try:
             with open(self.path(name), "rb", opener=_open) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                found = os.fstat(file.fileno())
+                if found.st_size > SIZE_MAX:
+                    raise RootError(f"{self.path(name)} has more than {SIZE_MAX >> 20} MiB", "look at --root")
+                if not stat.S_ISREG(found.st_mode):
                     raise RootError(f"{self.path(name)} is a device, pipe or socket, not a file", "look at --root")
                 return file.read()
         except (FileNotFoundError, NotADirectoryError):
