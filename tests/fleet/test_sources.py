@@ -56,6 +56,18 @@ def test_cost_follows_kinds(served: Served) -> None:
     assert api.queries < 13
 
 
+def test_unreadable_hosts_cost_no_other(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where not every host without a fingerprint can be looked at, those on which no MSR can be read come last."""
+    monkeypatch.setattr("vmxd.fleet.prometheus.ALONE_MAX", 1)
+    hosts = {host.name: host for host in served.read(RECORDINGS, AT).hosts}
+    unreadable = (hosts["made-all-unreadable"], hosts["made-no-msr-module"])
+
+    assert hosts["made-eio"].kind
+    assert [(None, "the CPU has or may have VMX, but its MSRs cannot be read")] * 2 == [
+        (host.kind, host.reason) for host in unreadable
+    ]
+
+
 @pytest.mark.parametrize(
     "asked",
     [["posted_intr"], ["ept", "vmx-vpid"], ["--cpu-model=SapphireRapids-v2"], ["--view=nested", "ept", "vmx-vmfunc"]],
