@@ -124,3 +124,11 @@ def tree(root: Path) -> dict[str, bytes]:
 def recorded(root: Path) -> dict[str, bytes]:
     """Return the files of a test host that belong to the recording."""
     return {name: data for name, data in tree(root).items() if name not in ("about.txt", "metrics.prom")}
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
+    """Return the sentence and the hint of a command that must have ended with both, and nothing else."""
+    assert (2, "") == (done.returncode, done.stdout)
+    sentence, hint = done.stderr.splitlines()
+    assert ("vmxd: ", "hint: ") == (sentence[:6], hint[:6])
+    return sentence[6:], hint[6:]

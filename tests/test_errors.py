@@ -19,8 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.shell.commands import commands_of
-from tests.support import LAKEFIELD, is_root, make_root, program, unprivileged_vmxd, vmxd
-from tests.test_cli import refused
+from tests.support import LAKEFIELD, is_root, make_root, program, refused, unprivileged_vmxd, vmxd
 from vmxd.cli import build_parser
 from vmxd.errors import UsageError
 from vmxd.host.root import SERVICE_RECORDING
