@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from urllib.parse import urlencode
 
 import psutil
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from bench.servers import cpu_clock
 
@@ -64,19 +66,33 @@ class Engine:
     def rule_groups(self) -> list[dict[str, Any]]:
         """Return the rule groups with what their last evaluation took, in seconds, and each rule of them.
 
-        vmalert gives no time of a group; of a recording rule it gives the time from when the group began, of an alert
-        the alert's own.
+        vmalert's API has no time of a group, and that of a recording rule from the evaluation's timestamp on, which was
+        seconds before it began. What a group takes, in the mean, is among its metrics; what the others leave of it is
+        the first rule's.
         """
         groups = [dict(group) for group in self._get(self._rules_port, "rules", {})["groups"]]
-        for group in (each for each in groups if "evaluationTime" not in each):
-            group["evaluationTime"] = 0.0
-            for rule in group["rules"]:
-                seconds = float(rule.get("evaluationTime") or 0)
-                if rule["type"] == "recording":
-                    seconds = max(0.0, seconds - group["evaluationTime"])
+        if all("evaluationTime" in group for group in groups):
+            return groups
+        took = self._iterations()
+        for group in groups:
+            ends = [float(rule.get("evaluationTime") or 0) for rule in group["rules"]]
+            if any(rule["type"] == "recording" for rule in group["rules"]):
+                later = [max(0.0, end - begin) for begin, end in itertools.pairwise(ends)]
+                ends = [max(0.0, took[group["name"]] - sum(later)), *later]
+            for rule, seconds in zip(group["rules"], ends, strict=True):
                 rule["evaluationTime"] = seconds
-                group["evaluationTime"] += seconds
+            group["evaluationTime"] = took[group["name"]]
         return groups
+
+    def _iterations(self) -> dict[str, float]:
+        """Return how many seconds vmalert takes for each group of rules, in the mean."""
+        sums: dict[str, dict[str, float]] = {}
+        for family in text_string_to_metric_families(self._fetch(self._rules_port, "/metrics").decode()):
+            for sample in family.samples:
+                name, _, part = sample.name.rpartition("_")
+                if name == "vmalert_iteration_duration_seconds":
+                    sums.setdefault(sample.labels["group"], {})[part] = sample.value
+        return {group: parts["sum"] / max(1.0, parts["count"]) for group, parts in sums.items()}
 
     def alerts(self) -> list[dict[str, Any]]:
         """Return the alerts that are pending or firing, with their annotations."""
@@ -92,15 +108,19 @@ class Engine:
         """Resident memory in bytes."""
         return int(self._process.memory_info().rss)
 
-    @staticmethod
-    def _get(port: int, path: str, parameters: Mapping[str, str]) -> Any:  # noqa: ANN401 (JSON)
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
-        with contextlib.closing(connection):
-            connection.request("GET", f"/api/v1/{path}?{urlencode(parameters)}")
-            answer = json.load(connection.getresponse())
+    @classmethod
+    def _get(cls, port: int, path: str, parameters: Mapping[str, str]) -> Any:  # noqa: ANN401 (JSON)
+        answer = json.loads(cls._fetch(port, f"/api/v1/{path}?{urlencode(parameters)}"))
         if answer["status"] != "success":
             raise RuntimeError(f"{path} {dict(parameters)}: {answer.get('error')}")
         return answer["data"]
+
+    @staticmethod
+    def _fetch(port: int, target: str) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
+        with contextlib.closing(connection):
+            connection.request("GET", target)
+            return connection.getresponse().read()
 
 
 def free_port() -> int:
