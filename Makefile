@@ -2,7 +2,7 @@
 # make test   set up, and run the whole test suite; installs with apt the tools it needs where it is root
 # make deb    build the Debian package into dist/, as root with apt to get what that needs
 # make dist   build the wheel, the sdist, vmxd.pyz and the bill of materials into dist/; make pyz: that one only
-# make test-wheel  run a part of the test suite against the built and installed wheel
+# make test-wheel  run the test suite, but for tests of the repository itself, against the built and installed wheel
 # make release  check, build and try a release (docs/releasing.md); make release-check: the checks only
 # make pins   renew .ci/requirements.txt and deploy/container/*requirements.txt: the newest versions that pyproject.toml allows
 # make bench  measure vmxd against its peers (apt-get install prometheus-node-exporter); 7 minutes, on an idle machine

@@ -73,7 +73,7 @@ def build_only_pyz(target: Path) -> None:
 
 
 def try_tests(_: Path) -> None:
-    """Run tests against the wheel of the tree as it is."""
+    """Run the tests of an installed vmxd against the wheel of the tree as it is."""
     with tempfile.TemporaryDirectory() as scratch:
         print(trial.run_tests(build_wheel(REPOSITORY, Path(scratch))))
 
