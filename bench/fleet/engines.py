@@ -78,10 +78,10 @@ class Engine:
             ends = [float(rule.get("evaluationTime") or 0) for rule in group["rules"]]
             if any(rule["type"] == "recording" for rule in group["rules"]):
                 later = [max(0.0, end - begin) for begin, end in itertools.pairwise(ends)]
-                ends = [max(0.0, took[group["name"]] - sum(later)), *later]
+                ends = [max(0.0, took.get(group["name"], 0.0) - sum(later)), *later]
             for rule, seconds in zip(group["rules"], ends, strict=True):
                 rule["evaluationTime"] = seconds
-            group["evaluationTime"] = took[group["name"]]
+            group["evaluationTime"] = took.get(group["name"], 0.0)  # 0 before the first
         return groups
 
     def _iterations(self) -> dict[str, float]:
