@@ -158,7 +158,7 @@ def _why_unknown(host: FleetHost, view: View, features: Sequence[str]) -> str:
         why = "KVM was not asked" if host.nested is None else "its metrics leave them out"
         return f"{shown}: {why} (vmxd serve --collector.nested)"
     if host.failed:
-        return f"{shown}: an MSR could not be read on {'1 CPU' if host.failed == 1 else f'{host.failed} CPUs'}"
+        return f"{shown}: {host.failure}"
     return f"{shown}: what says so was not recorded there"
 
 

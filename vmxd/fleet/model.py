@@ -57,6 +57,11 @@ class FleetHost:
     kind: Kind | None = None
     nested: Mapping[str, bool] | None = field(default=None, hash=False)
 
+    @property
+    def failure(self) -> str:
+        """What could not be read, in words."""
+        return f"an MSR could not be read on {self.failed} CPU{'s' * (self.failed != 1)}"
+
     def has(self, feature: str) -> bool | None:
         """Whether every CPU has a feature; None where that is not known, on some CPU that failed for instance."""
         value = self.kind.features.get(feature) if self.kind else None

@@ -118,11 +118,7 @@ def summary_tables(fleet: Fleet) -> list[Table]:
         if host.inconsistent
     ]:
         tables.append(Table(("host", "CPUs", "features that some CPUs lack"), tuple(rows), "Hosts whose CPUs differ"))
-    if failed := _by_reason(
-        (host, f"an MSR could not be read on {'a CPU' if host.failed == 1 else 'CPUs'}")
-        for host in hosts
-        if host.failed and host.kind
-    ):
+    if failed := _by_reason((host, host.failure) for host in hosts if host.failed and host.kind):
         tables.append(Table(("hosts", "what", "which"), failed, "Hosts that are known in part"))
     if unusable := _by_reason((host, host.reason or "") for host in hosts if _is_unusable(host)):
         tables.append(Table(("hosts", "why", "which"), unusable, "Hosts where VMX may not be used"))
