@@ -26,7 +26,7 @@ def build(directory: Path, **environment: str) -> str:
             missing_tool(path, package)
     result = subprocess.run(
         [SOURCE / "build", directory], env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=900,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=1800,
     )  # fmt: skip
     assert 0 == result.returncode, result.stdout
     return result.stdout
