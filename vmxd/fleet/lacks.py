@@ -124,10 +124,9 @@ def _sentence(found: Sorted) -> str:
     what = found.features[0] if len(found.features) == 1 else f"some of {len(found.features)} features"
     verb = "lacks" if len(found.lacks) == 1 else "lack"
     whose = "the hardware" if found.view is View.HARDWARE else "what KVM offers to guests"
-    return (
-        f"By {whose}, {len(found.lacks)} of {hosts_text(count)} {verb} {what}; {len(found.has)} have "
-        f"{'it' if len(found.features) == 1 else 'them all'}; of {len(found.unknown)} that is not known."
-    )
+    it = "it" if len(found.features) == 1 else "them all"
+    unknown = f"; of {len(found.unknown)} that is not known" if found.unknown else ""
+    return f"By {whose}, {len(found.lacks)} of {hosts_text(count)} {verb} {what}; {len(found.has)} have {it}{unknown}."
 
 
 def _grouped(
