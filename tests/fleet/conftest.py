@@ -1,4 +1,4 @@
-"""A Prometheus and a VictoriaMetrics, once for all tests: they have a past, and scrape a simulated fleet."""
+"""A Prometheus and a VictoriaMetrics, once for all tests of the fleet: they have a past, and scrape a simulated one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Served:
         return vmxd("fleet", question, "--prometheus", self.url, *arguments, **options)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fleet() -> Fleet:
     """Return a fleet that has changed a little, with three hosts that are down."""
     made = Fleet(HOSTS, seed=1)
@@ -58,14 +58,14 @@ def fleet() -> Fleet:
     return made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def simulator(fleet: Fleet) -> Iterator[int]:
     """Serve the fleet, and yield the port."""
     with simulated(fleet) as port:
         yield port
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def prometheus(fleet: Fleet, simulator: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Run a Prometheus that has the past and has scraped every host."""
     directory = tmp_path_factory.mktemp("prometheus")
@@ -77,7 +77,7 @@ def prometheus(fleet: Fleet, simulator: int, tmp_path_factory: pytest.TempPathFa
         yield _scraped(engine, fleet)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def victoria_metrics(fleet: Fleet, simulator: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Run a VictoriaMetrics that has the past and has scraped every host."""
     directory = tmp_path_factory.mktemp("victoria")
