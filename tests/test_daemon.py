@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import fcntl
 import shutil
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -56,6 +57,33 @@ def missing(page: str) -> dict[str, float]:
 def record(root: Path, destination: Path) -> None:
     """Write or replace a recording as ``vmxd record`` does, without the start of a program."""
     write_recording(Files(str(root)), read_host(str(root)), str(destination))
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A lease on a file (fcntl(2), F_SETLEASE): whoever opens the file waits until it ends."""
+
+    file: int
+
+    def is_wanted(self) -> bool:
+        """Whether somebody waits."""
+        return fcntl.fcntl(self.file, fcntl.F_GETLEASE) != fcntl.F_WRLCK
+
+    def end(self) -> None:
+        """Let them in."""
+        fcntl.fcntl(self.file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+@contextlib.contextmanager
+def leased(path: Path) -> Iterator[Lease]:
+    """Hold a lease on a file until the block ends."""
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # the kernel's word that somebody waits
+    try:
+        with path.open("rb") as file:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            yield Lease(file.fileno())
+    finally:
+        signal.signal(signal.SIGIO, before)
 
 
 @pytest.fixture
@@ -137,29 +165,17 @@ class TestNewRecording:
         root, slow = tmp_path / "recording", tmp_path / "slow"
         root.symlink_to(OLD)
         record(OLD, slow)
-        cpuinfo = (slow / "proc/cpuinfo").read_bytes()
-        (slow / "proc/cpuinfo").unlink()
-        os.mkfifo(slow / "proc/cpuinfo")
 
         def point_to(directory: Path) -> None:
             (tmp_path / "link").symlink_to(directory)
             (tmp_path / "link").replace(root)
 
-        opened: list[int] = []
-
-        def is_reading() -> bool:
-            with contextlib.suppress(OSError):  # ENXIO: nobody reads
-                opened.append(os.open(slow / "proc/cpuinfo", os.O_WRONLY | os.O_NONBLOCK))
-            return bool(opened)
-
-        with serving_one(root) as server:
+        with serving_one(root) as server, leased(slow / "proc/cpuinfo") as lease:
             port = port_of(server)
             point_to(slow)
-            until(is_reading)
+            until(lease.is_wanted)
             point_to(NEW)
-            os.set_blocking(opened[0], True)
-            with open(opened[0], "wb") as fifo:
-                fifo.write(cpuinfo)
+            lease.end()
 
             deadline = time.monotonic() + SECONDS
             while lines_of(NEW) != (lines := host_lines(get(port))):

@@ -57,5 +57,8 @@ class Files:
 
 
 def _open(path: str, flags: int) -> int:
-    """Open a file without waiting for whoever might write to a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
+    """Open a file without waiting for whoever might write to a pipe, but for whoever has a lease on a file."""
+    try:
+        return os.open(path, flags | os.O_NONBLOCK)
+    except BlockingIOError:
+        return os.open(path, flags)
