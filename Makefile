@@ -60,7 +60,7 @@ test: $(TESTED)
 	$(VENV)/bin/pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-wheel: $(TESTED)
-	$(VENV)/bin/python -m release test-wheel
+	$(VENV)/bin/python -m deploy.release test-wheel
 
 test-machine: $(TESTED)
 	tests/install-tools machine
@@ -75,10 +75,10 @@ verification:
 	git diff --stat -- docs
 
 dist pyz release: $(TESTED)
-	$(VENV)/bin/python -m release $@
+	$(VENV)/bin/python -m deploy.release $@
 
 release-check: $(TESTED)
-	$(VENV)/bin/python -m release check
+	$(VENV)/bin/python -m deploy.release check
 
 # whoever has the image or CI has the same versions; hatchling and editables build what pip installs without isolation
 COMPILE = $(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-annotate \
@@ -107,7 +107,7 @@ docs: $(TESTED)
 	@echo build/site/index.html
 
 docs-output: $(TESTED)
-	$(VENV)/bin/pytest tests/test_docs_site.py tests/test_docs_commands.py tests/fleet/test_docs.py --update-docs
+	$(VENV)/bin/pytest tests/docs/test_docs_site.py tests/docs/test_docs_commands.py tests/fleet/test_docs.py --update-docs
 	git diff --stat -- '*.md'
 
 screenshots: $(TESTED)

@@ -11,14 +11,14 @@ from typing import Final
 from bench import report
 from bench.report import Goal
 from bench.servers import OF_8_CPUS
-from vmxd.export.render import render
 from vmxd.host import cpus
+from vmxd.host.changes import MSR_FILE
 from vmxd.host.files import Files
 from vmxd.host.msr import MsrDevices, read_msrs
 from vmxd.host.root import read_host
-from vmxd.host.witness import MSR_FILE
-from vmxd.inventory import take_inventory
-from vmxd.scan import Scan
+from vmxd.host.scan import Scan
+from vmxd.model.inventory import take_inventory
+from vmxd.server.render import render
 
 COUNTS: Final = (1, 8, 64, 512, 8192)
 RENDER_SPREAD: Final = 1.25

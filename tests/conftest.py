@@ -12,10 +12,10 @@ from typing import Final
 import pytest
 from hypothesis import settings
 
-from tests.http import get
-from tests.server import Server, serving
-from tests.support import LAKEFIELD
-from tests.web_yml import make_pki
+from tests.helpers.http import get
+from tests.helpers.server import Server, serving
+from tests.helpers.support import LAKEFIELD
+from tests.helpers.web_yml import make_pki
 
 OF_THE_REPOSITORY: Final = frozenset(
     f"test_{name}"

@@ -9,8 +9,8 @@ from typing import Final
 
 from playwright.sync_api import sync_playwright
 
-from tests.server import serving
-from tests.support import REPOSITORY, program
+from tests.helpers.server import serving
+from tests.helpers.support import REPOSITORY, program
 
 IMAGES: Final = REPOSITORY / "docs" / "images"
 SHOTS: Final = (("lakefield-i5-l16g7", "light", "#host"), ("sapphirerapids", "dark", "#m-PROCBASED_CTLS2"))

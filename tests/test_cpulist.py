@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.strategies import cpu_sets
+from tests.helpers.strategies import cpu_sets
 from vmxd.cpulist import describe, format_cpus, parse
 
 LISTS = [

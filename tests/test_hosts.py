@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ALL_HOSTS, HOSTS, MADE_HOSTS, REAL_HOSTS, REPOSITORY
+from tests.helpers.support import ALL_HOSTS, HOSTS, MADE_HOSTS, REAL_HOSTS, REPOSITORY
 from vmxd.cli import main
-from vmxd.decode import cpuinfo_flags
-from vmxd.scan import scan
+from vmxd.host.scan import scan
+from vmxd.model.decode import cpuinfo_flags
 
 CPUINFO_LINES = json.loads((REPOSITORY / "tests" / "cpuinfo_lines.json").read_text())
 

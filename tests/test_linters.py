@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.support import REPOSITORY, program
+from tests.helpers.support import REPOSITORY, program
 
 GUEST_SCRIPTS: Final = ["tests/machine/guest/init", *map(str, (REPOSITORY / "tests/machine/guest").glob("*.sh"))]
 
@@ -28,7 +28,8 @@ def test_linter(command: str) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "tests/install-tools tests/completion.bash .ci/run deploy/debian/build deploy/kubernetes/prometheusrules",
+        "tests/install-tools tests/deploy/completion.bash .ci/run "
+        "deploy/debian/build deploy/kubernetes/prometheusrules",
         f"--shell=sh --exclude=SC1091 {' '.join(GUEST_SCRIPTS)}",
     ],
     ids=["scripts", "scripts of guests"],

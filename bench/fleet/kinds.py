@@ -14,14 +14,14 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from vmxd.export.live import Live
-from vmxd.export.negotiate import Format
-from vmxd.export.render import expose
-from vmxd.facts import Host, Reading
+from vmxd.commands.profiles import builtin_profiles
 from vmxd.host.root import read_host
-from vmxd.inventory import take_inventory
-from vmxd.profiles.files import builtin_profiles
-from vmxd.scan import Scan
+from vmxd.host.scan import Scan
+from vmxd.model.facts import Host, Reading
+from vmxd.model.inventory import take_inventory
+from vmxd.server.live import Live
+from vmxd.server.negotiate import Format
+from vmxd.server.render import expose
 from vmxd.tables import IA32_FEATURE_CONTROL
 from vmxd.tables.rows import Bit
 

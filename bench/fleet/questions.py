@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.report import Goal, number, print_table
-from vmxd.answers import View
 from vmxd.fleet.api import Api
 from vmxd.fleet.lacks import document, sort_hosts
 from vmxd.fleet.model import Fleet
 from vmxd.fleet.prometheus import Asked, read_prometheus
 from vmxd.fleet.summary import summary_document
-from vmxd.profiles import cpu_model_profile
+from vmxd.model.answers import View
+from vmxd.model.profiles import cpu_model_profile
 
 ROUNDS: Final = 3
 SECONDS_MAX: Final = 2.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from deploy.grafana.layout import any_of, one_of
-from vmxd.export.metrics import FIELD_METRICS
+from vmxd.views.metrics import FIELD_METRICS
 
 POOL: Final = "cluster"
 """The label that names a pool of hosts, as in the recording rules."""

@@ -15,8 +15,8 @@ from typing import Any, Final
 import shtab
 
 from deploy.shell.commands import commands_of
-from vmxd.profiles import QEMU_PREFIX
-from vmxd.profiles.files import DEFAULT_DIRECTORY, builtin_profiles
+from vmxd.commands.profiles import DEFAULT_DIRECTORY, builtin_profiles
+from vmxd.model.profiles import QEMU_PREFIX
 from vmxd.tables import FEATURES, MSR_BY_INDEX
 from vmxd.tables.cpu_models import cpu_model_names
 from vmxd.tables.find import GROUPS

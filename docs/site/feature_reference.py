@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from vmxd.inventory import Inventory
+from vmxd.model.inventory import Inventory
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.msrs import MSRS

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from docs.site import alert_index, feature_reference, metric_reference
-from vmxd.profiles.files import builtin_profiles
-from vmxd.scan import scan
+from vmxd.commands.profiles import builtin_profiles
+from vmxd.host.scan import scan
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 

@@ -11,9 +11,9 @@ from typing import Final
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from vmxd.export.metrics import HostCollector, to_text
-from vmxd.export.self_metrics import LiveCollector, SelfCollector
-from vmxd.scan import Scan
+from vmxd.host.scan import Scan
+from vmxd.server.self_metrics import LiveCollector, SelfCollector
+from vmxd.views.metrics import HostCollector, to_text
 
 _HEAD: Final = """# Metric reference
 

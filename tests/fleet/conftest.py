@@ -18,7 +18,7 @@ from bench.fleet.engines import Engine
 from bench.fleet.hosts import Fleet
 from bench.fleet.simulator import scrape_config, simulated
 from tests.fleet import past
-from tests.support import program, vmxd
+from tests.helpers.support import program, vmxd
 from vmxd.fleet import model
 from vmxd.fleet.api import Api
 from vmxd.fleet.prometheus import Asked, read_prometheus

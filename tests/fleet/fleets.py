@@ -9,7 +9,7 @@ from typing import Final
 from bench.fleet import hosts as simulation
 from bench.fleet.kinds import PML, POSTED_INTERRUPTS
 from bench.fleet.kinds import Kind as Simulated
-from tests.support import HOSTS
+from tests.helpers.support import HOSTS
 from vmxd.fleet.model import Fleet, FleetHost, Kind
 from vmxd.fleet.recordings import read_recordings
 

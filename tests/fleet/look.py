@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.browser import chromium, opened
 from tests.fleet.fleets import simulated
-from tests.support import REPOSITORY
+from tests.helpers.browser import chromium, opened
+from tests.helpers.support import REPOSITORY
 from vmxd.fleet.report_page import render_report
 
 PICTURE: Final = REPOSITORY / "docs" / "images" / "fleet-report.png"

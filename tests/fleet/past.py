@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from bench.fleet.kinds import POSTED_INTERRUPTS, Kind, page
-from tests.support import ALL_HOSTS, HOSTS
+from tests.helpers.support import ALL_HOSTS, HOSTS
 
 THEN: Final = int(time.time()) // 60 * 60 - 7_200
 """When every recording was a host, each called like its directory, in the pool "recordings"."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from tests.support import HOSTS
+from tests.helpers.support import HOSTS
 from vmxd.fleet.model import Fleet, FleetHost, Kind
 from vmxd.fleet.recordings import read_recordings
 from vmxd.tables import FEATURES

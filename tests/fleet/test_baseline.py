@@ -15,7 +15,7 @@ from hypothesis import given
 from jsonschema import Draft202012Validator
 
 from tests.fleet.sets import SOME, fleets, host, kinds, recorded, values_of
-from tests.support import HOSTS, REPOSITORY, vmxd
+from tests.helpers.support import HOSTS, REPOSITORY, vmxd
 from vmxd.errors import UsageError
 from vmxd.fleet.baseline import find_baseline, mask_of
 from vmxd.fleet.groups import group_by, split_usable

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import qemu
 from tests.fleet.sets import recorded
-from tests.support import HOSTS, missing_tool, program, vmxd
+from tests.helpers import qemu
+from tests.helpers.support import HOSTS, missing_tool, program, vmxd
 from vmxd.errors import UsageError
 from vmxd.fleet.baseline import find_baseline
 from vmxd.fleet.guest_cpu import (
@@ -28,7 +28,7 @@ from vmxd.fleet.guest_cpu import (
     to_libvirt,
     to_qemu,
 )
-from vmxd.scan import scan
+from vmxd.host.scan import scan
 from vmxd.tables import FEATURES
 from vmxd.tables.cpu_models import cpu_model_names, features_of, find_cpu_model
 from vmxd.tables.nested import NEEDS_CPUID, OFFERED

@@ -9,9 +9,9 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from tests.docs import Block, Command, blocks, commands, matches, refreshed, rewrite
 from tests.fleet.conftest import Served
-from tests.support import HOSTS, vmxd
+from tests.helpers.docs import Block, Command, blocks, commands, matches, refreshed, rewrite
+from tests.helpers.support import HOSTS, vmxd
 
 PAGE: Final = "docs/fleet.md"
 URL: Final = "http://prometheus:9090"

@@ -17,8 +17,8 @@ from typing import Final
 
 import pytest
 
-from tests.certificates import make_authority, make_pair
-from tests.support import HOSTS, vmxd
+from tests.helpers.certificates import make_authority, make_pair
+from tests.helpers.support import HOSTS, vmxd
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 EMPTY: Final = {"status": "success", "data": {"resultType": "vector", "result": []}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support import HOSTS, LAKEFIELD
+from tests.helpers.support import HOSTS, LAKEFIELD
 from vmxd.fleet.kinds import make_kind, msr_index, msr_value
 from vmxd.fleet.model import FleetHost
 from vmxd.fleet.recordings import Reader, read_recordings

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from tests.fleet import past
 from tests.fleet.conftest import Served
-from tests.support import HOSTS, REPOSITORY, vmxd
+from tests.helpers.support import HOSTS, REPOSITORY, vmxd
 from vmxd import __version__
 from vmxd.fleet.times import format_time
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.support import ALL_HOSTS, HOSTS, vmxd
+from tests.helpers.support import ALL_HOSTS, HOSTS, vmxd
 from vmxd.errors import RootError
 from vmxd.fleet.recordings import Reader, read_recordings
 

@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.fleet.fleets import recorded, simulated
-from tests.support import HOSTS, REPOSITORY, vmxd
+from tests.helpers.support import HOSTS, REPOSITORY, vmxd
 from vmxd.fleet.model import Fleet, FleetHost
 from vmxd.fleet.report import Group, Mark, groups_of, report_document, report_table
 from vmxd.fleet.summary import hosts_table

@@ -16,7 +16,7 @@ from bench.fleet import engines
 from bench.fleet.kinds import page
 from tests.fleet import past
 from tests.fleet.conftest import Served
-from tests.support import HOSTS, program, vmxd
+from tests.helpers.support import HOSTS, program, vmxd
 from vmxd.fleet.api import Api
 from vmxd.fleet.model import FleetHost
 from vmxd.fleet.prometheus import Asked, read_prometheus

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import HOSTS
+from tests.helpers.support import HOSTS
 
 
 def on_terminal(question: str, *arguments: str, recordings: Path = HOSTS, **environment: str) -> str:

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests import debian_package
+from tests.helpers import debian_package
+from tests.helpers.support import REPOSITORY, program
 from tests.machine import packages
 from tests.machine.console import Console
 from tests.machine.emulator import COMMAND_LINE, Started
 from tests.machine.run import CACHE, GuestError, Run
 from tests.machine.small import Results, collect
-from tests.support import REPOSITORY, program
 
 HERE: Final = Path(__file__).parent
 README: Final = REPOSITORY / "systemd" / "README.md"

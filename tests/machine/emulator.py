@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.helpers.support import missing_tool, program
 from tests.machine.console import kill
-from tests.support import missing_tool, program
 
 MEGABYTES: Final = 384
 INSTRUCTIONS_PER_SECOND: Final = 50_000_000

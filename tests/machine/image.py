@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.linux_header import HEADER
+from tests.helpers.linux_header import HEADER
+from tests.helpers.support import REPOSITORY
 from tests.machine import packages
 from tests.machine.run import CACHE
-from tests.support import REPOSITORY
 
 HERE: Final = Path(__file__).parent
 KERNEL_FLAVOUR: Final = "cloud-amd64"

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.helpers.support import program
 from tests.machine.run import CACHE
-from tests.support import program
 
 DEBS: Final = CACHE / "debs"
 

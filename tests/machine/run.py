@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from tests.support import REPOSITORY
+from tests.helpers.support import REPOSITORY
 
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vmxd-machine"
 """Guests that were built, each under a name that is the hash of what went into it."""

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import pytest
 
-from tests.linux_header import parse_header
+from tests.helpers.linux_header import parse_header
+from tests.helpers.support import vmxd
 from tests.machine.models import MATRIX
 from tests.machine.small import Results, without_self
 from tests.machine.verification import Report, Row
-from tests.support import vmxd
 from vmxd.tables import MSR_BY_INDEX
 
 pytestmark = [pytest.mark.machine, pytest.mark.parametrize("guest", MATRIX, indirect=True, ids=str)]

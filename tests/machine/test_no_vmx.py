@@ -6,9 +6,9 @@ from typing import Final
 
 import pytest
 
+from tests.helpers.support import vmxd
 from tests.machine.emulator import Qemu
 from tests.machine.small import Results, SmallGuest, without_self
-from tests.support import vmxd
 
 NO_VMX: Final = SmallGuest("no_vmx", Qemu("max", cpus=2), "no_vmx.sh", seconds=30)
 

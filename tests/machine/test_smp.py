@@ -9,9 +9,9 @@ from typing import Final
 
 import pytest
 
+from tests.helpers.support import vmxd
 from tests.machine.emulator import Bochs
 from tests.machine.small import Results, Samples, SmallGuest
-from tests.support import vmxd
 from vmxd.tables import MSR_BY_INDEX
 
 HASWELL: Final = "corei7_haswell_4770"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.helpers.support import REPOSITORY
 from tests.machine import image, packages
-from tests.support import REPOSITORY
 
 DOCUMENT: Final = REPOSITORY / "docs" / "verification.md"
 

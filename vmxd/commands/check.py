@@ -13,7 +13,7 @@ from vmxd.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from vmxd.profiles import Profile
+    from vmxd.model.profiles import Profile
 
 _EPILOG: Final = """
 examples:
@@ -75,8 +75,8 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the answers. Raises VmxdError."""
-    from vmxd import answers
-    from vmxd.export.answers import answers_document, to_text
+    from vmxd.model import answers
+    from vmxd.views.check import answers_document, to_text
 
     if arguments.list_profiles or arguments.list_cpu_models:
         return _list(arguments)
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.usable or both:
         found.append(answers.usable(inventory))
     if arguments.json:
-        from vmxd.export.json import to_json
+        from vmxd.views.json import to_json
 
         write(to_json(answers_document(inventory, view, found)).encode(errors="replace"))
     else:
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _asked(arguments: argparse.Namespace) -> Iterator[tuple[str, Profile]]:
     """Yield what is asked for as sets of features, each with the flag's name; a feature is a set of its own."""
-    from vmxd.profiles import QEMU_PREFIX, Profile, cpu_model_profile, find_profile
+    from vmxd.model.profiles import QEMU_PREFIX, Profile, cpu_model_profile, find_profile
     from vmxd.tables.find import find_feature
 
     for text in ",".join(arguments.require).split(",") if arguments.require else ():

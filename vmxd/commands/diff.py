@@ -12,7 +12,7 @@ from vmxd.commands.output import say, terminal_width, write, write_lines
 from vmxd.commands.parser import Commands
 
 if TYPE_CHECKING:
-    from vmxd.export.diff import Side
+    from vmxd.views.diff import Side
 
 _EPILOG = """exit codes:
   0  no feature and no value of an MSR differs
@@ -51,13 +51,13 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what differs. Raises VmxdError."""
-    from vmxd.difference import host_difference
-    from vmxd.export.diff import diff_document, diff_lines
+    from vmxd.model.difference import host_difference
+    from vmxd.views.diff import diff_document, diff_lines
 
     one, other = (_side(text, nested=arguments.nested) for text in (arguments.one, arguments.other))
     found = host_difference(one.inventory, other.inventory)
     if arguments.json:
-        from vmxd.export.json import to_json
+        from vmxd.views.json import to_json
 
         write(to_json(diff_document(one, other, found)).encode(errors="replace"))
     else:
@@ -67,8 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _side(text: str, *, nested: bool) -> Side:
     """Return a host, or one CPU of it where the text ends in # and a number and is no directory itself."""
-    from vmxd.export.diff import Side
-    from vmxd.scan import scan
+    from vmxd.host.scan import scan
+    from vmxd.views.diff import Side
 
     match = None if os.path.isdir(text) else re.fullmatch(r"(.+)#([0-9]{1,5})", text, re.ASCII)
     root, cpu = (match[1], int(match[2])) if match else (text, None)

@@ -13,7 +13,7 @@ from vmxd.commands.parser import Commands, host_options, scan_chosen
 from vmxd.errors import UsageError
 
 if TYPE_CHECKING:
-    from vmxd.inventory import Inventory
+    from vmxd.model.inventory import Inventory
     from vmxd.tables import Feature
     from vmxd.tables.rows import Msr
 
@@ -58,15 +58,15 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Explain. Raises UsageError for what is not recognised, VmxdError where the host cannot be read."""
-    from vmxd.export.explain import WIDTH, names_to_text, needs_host, pasted_to_text
-    from vmxd.pasted import Lacking, recognise
+    from vmxd.pasted.recognise import Lacking, recognise
+    from vmxd.views.explain import WIDTH, names_to_text, needs_host, pasted_to_text
 
     names = _standard_input() if arguments.names == ["-"] else arguments.names
     width = min(WIDTH, terminal_width() or WIDTH)
     pasted = recognise("\n".join(names)) or recognise(" ".join(names))
     if arguments.json:
-        from vmxd.export.explain_json import explain_document
-        from vmxd.export.json import to_json
+        from vmxd.views.explain_json import explain_document
+        from vmxd.views.json import to_json
 
         if pasted is not None:
             raise UsageError("what was pasted has no JSON", "--json is for features and MSRs by name")
@@ -103,7 +103,7 @@ def _subjects(names: Sequence[str]) -> list[Feature | Msr]:
 
 
 def _called(name: str) -> Iterable[Feature | Msr]:
-    from vmxd.pasted import recognise
+    from vmxd.pasted.recognise import recognise
     from vmxd.tables import MSR_BY_INDEX, find_uses
     from vmxd.tables.find import GROUPS, find_feature, find_group, find_msr
 
@@ -121,7 +121,7 @@ def _called(name: str) -> Iterable[Feature | Msr]:
 
 
 def _unrecognised(text: str) -> UsageError:
-    from vmxd.pasted import FORMS
+    from vmxd.pasted.recognise import FORMS
 
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return UsageError(f"{shown!r} is nothing that vmxd can explain" if text else "there is nothing to explain", FORMS)

@@ -39,13 +39,13 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the features. Raises UsageError for a name that no feature has."""
-    from vmxd.export import catalogue
     from vmxd.tables import FEATURES
     from vmxd.tables.find import find_feature, split_names
+    from vmxd.views import features as catalogue
 
     chosen = [find_feature(name) for name in split_names(arguments.names)] or list(FEATURES.values())
     if arguments.json:
-        from vmxd.export.json import tables_document, to_json
+        from vmxd.views.json import tables_document, to_json
 
         write(to_json(tables_document(chosen)).encode(errors="replace"))
     else:

@@ -41,8 +41,8 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the metrics. Raises VmxdError."""
-    from vmxd.export.metrics import HostCollector, to_text
-    from vmxd.export.self_metrics import SelfCollector
+    from vmxd.server.self_metrics import SelfCollector
+    from vmxd.views.metrics import HostCollector, to_text
 
     result, features = scan_to_export(arguments)
     say(result.inventory.host.notes)

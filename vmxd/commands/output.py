@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from vmxd.errors import RootError, VmxdError
 
 if TYPE_CHECKING:
-    from vmxd.export.layout import Line
+    from vmxd.views.lines import Line
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _MAKE_ROOM: Final = "make room there, and try again"
@@ -43,12 +43,12 @@ def terminal_width() -> int | None:
 
 def write_lines(lines: Sequence[Line]) -> None:
     """Write lines to standard output, in colour where it is a terminal and rich is installed. Raises VmxdError."""
-    from vmxd.export.layout import to_plain
+    from vmxd.views.lines import to_plain
 
     text = to_plain(lines)
     if os.isatty(1):
         try:
-            from vmxd.export.terminal import to_terminal
+            from vmxd.views.terminal import to_terminal
         except ImportError:
             pass
         else:

@@ -14,8 +14,8 @@ from vmxd.commands.output import write
 from vmxd.errors import UsageError
 
 if TYPE_CHECKING:
-    from vmxd.profiles import Profile
-    from vmxd.scan import Scan
+    from vmxd.host.scan import Scan
+    from vmxd.model.profiles import Profile
 
 
 class Parser(argparse.ArgumentParser):
@@ -105,7 +105,7 @@ def _cpus(text: str) -> tuple[int, ...]:
 
 def scan_chosen(arguments: argparse.Namespace, profiles: Iterable[Profile] = ()) -> Scan:
     """Scan what the host options chose, and hold it against profiles. Raises VmxdError."""
-    from vmxd.scan import scan
+    from vmxd.host.scan import scan
 
     return scan(arguments.root, arguments.cpus, arguments.skip_isolated, nested=arguments.nested, profiles=profiles)
 
@@ -191,6 +191,6 @@ def scan_to_export(arguments: argparse.Namespace) -> tuple[Scan, frozenset[str]]
 
 def chosen_profiles(arguments: argparse.Namespace) -> tuple[Profile, ...]:
     """Return the profiles that profile_options() chose. Raises VmxdError."""
-    from vmxd.profiles.files import chosen_profiles as read
+    from vmxd.commands.profiles import chosen_profiles as read
 
     return read(arguments.profile_dirs, arguments.profiles)

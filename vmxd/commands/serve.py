@@ -14,7 +14,7 @@ from vmxd.commands.parser import Commands, export_options, scan_to_export
 from vmxd.errors import UsageError
 
 if TYPE_CHECKING:
-    from vmxd.export.attempt import Attempt
+    from vmxd.server.attempt import Attempt
 
 _EPILOG: Final = """
 examples:
@@ -97,7 +97,7 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM. Raises VmxdError where the first scan cannot be made."""
-    from vmxd.export.attempt import begin
+    from vmxd.server.attempt import begin
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a first scan to repeat
     if not _TELEMETRY_PATH.fullmatch(arguments.telemetry_path) or arguments.telemetry_path in _OTHER_PATHS:
@@ -118,11 +118,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _scan_and_render(arguments: argparse.Namespace) -> Iterator[tuple[object, ...]]:
     """Yield the fields of a Rendered, then those of the Pages, which take the longer."""
-    from vmxd.export.render import render
+    from vmxd.server.render import render
 
     scan, features = scan_to_export(arguments)
     yield tuple(render(scan, features))
-    from vmxd.export.page import render_pages
+    from vmxd.server.pages import render_pages
 
     yield tuple(render_pages(scan.inventory, arguments.telemetry_path))
 
@@ -135,12 +135,12 @@ def _serve(arguments: argparse.Namespace, begin_scan: Callable[[], Attempt], fir
 
     if arguments.web_config is None:
         del sys.modules["ssl"]
-    from vmxd.export import daemon, listen, logs
+    from vmxd.server import daemon, listen, logs
 
     logs.set_up(arguments.log_level, arguments.log_format)
     web_config = None
     if arguments.web_config is not None:
-        from vmxd.export.web_config import WebConfigFile
+        from vmxd.server.web_config import WebConfigFile
 
         web_config = WebConfigFile(arguments.web_config)
     if arguments.systemd_socket:

@@ -58,9 +58,9 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the host. Raises VmxdError."""
-    from vmxd.export.show import Only, choose, show_lines
-    from vmxd.profiles import find_profile
+    from vmxd.model.profiles import find_profile
     from vmxd.tables.find import find_rows, split_names
+    from vmxd.views.show import Only, choose, show_lines
 
     chosen = frozenset().union(*map(find_rows, split_names(arguments.names))) if arguments.names else None
     wanted = []
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = choose(inventory, [Only(word) for word in arguments.only])
         chosen = found if chosen is None else chosen & found
     if arguments.json:
-        from vmxd.export.json import inventory_document, to_json
+        from vmxd.views.json import inventory_document, to_json
 
         write(to_json(inventory_document(inventory, chosen)).encode(errors="replace"))
     else:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import vmxd
-from vmxd.export.json import Json
 from vmxd.fleet.model import FleetHost
 from vmxd.fleet.summary import UNKNOWN, hosts_text, some
 from vmxd.fleet.table import Table
 from vmxd.fleet.times import format_time
 from vmxd.tables import FEATURES, msr_name
+from vmxd.views.json import Json
 
 SCHEMA: Final = "vmxd.fleet.diff/1"
 _VALUES: Final = 2

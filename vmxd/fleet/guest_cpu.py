@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from vmxd.profiles import QEMU_PREFIX, cpu_model_profile
+from vmxd.model.profiles import QEMU_PREFIX, cpu_model_profile
 from vmxd.tables import FEATURES
 from vmxd.tables.cpu_models import CPU_MODELS, CpuModel, features_of, find_cpu_model
 from vmxd.tables.nested import NEEDS_CPUID, OFFERED

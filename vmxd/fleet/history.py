@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import vmxd
-from vmxd.export.json import Json
 from vmxd.fleet.api import Api, Series
 from vmxd.fleet.model import FleetHost
 from vmxd.fleet.prometheus import Asked, NoHostsError, read_prometheus
@@ -20,6 +19,7 @@ from vmxd.fleet.summary import UNKNOWN
 from vmxd.fleet.table import Table
 from vmxd.fleet.times import format_time
 from vmxd.tables import FEATURES
+from vmxd.views.json import Json
 
 SCHEMA: Final = "vmxd.fleet.history/1"
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from vmxd.errors import NotInstalledError, UsageError, VmxdError
 
 if TYPE_CHECKING:
-    from vmxd.export.strict_yaml import Value
+    from vmxd.pasted.strict_yaml import Value
 
 _SECTIONS: Final = ("basic_auth", "authorization", "bearer_token_file", "tls_config", "http_headers", "proxy_url")
 _TLS: Final = ("ca_file", "cert_file", "key_file", "server_name", "insecure_skip_verify")
@@ -61,7 +61,7 @@ def parse_headers(lines: Iterable[str]) -> dict[str, str]:
 def load(path: str) -> HttpConfig:
     """Return the configuration of a file, with the files that it names. Raises VmxdError, with file and line."""
     try:
-        from vmxd.export.strict_yaml import parse  # noqa: PLC0415 (PyYAML is needed for this file alone)
+        from vmxd.pasted.strict_yaml import parse  # noqa: PLC0415 (PyYAML is needed for this file alone)
     except ModuleNotFoundError as error:
         raise NotInstalledError("--http.config.file", error.name, "fleet") from error
     try:

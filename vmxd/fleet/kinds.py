@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from vmxd.decode import Presence, decode
 from vmxd.fleet.model import Kind
+from vmxd.model.decode import Presence, decode
 from vmxd.tables import FEATURES, MSR_BY_INDEX
 
 NO_VMX: Final = Kind(None, dict.fromkeys(FEATURES, False))

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vmxd.answers import View
-from vmxd.export.json import Json
 from vmxd.fleet.model import Fleet, FleetHost
 from vmxd.fleet.summary import UNKNOWN, hosts_text, some
 from vmxd.fleet.table import Table
+from vmxd.model.answers import View
+from vmxd.views.json import Json
 
 SCHEMA: Final = "vmxd.fleet.lacks/1"
 _FEATURES_SHOWN: Final = 12

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from vmxd.errors import RootError, VmxdError
-from vmxd.facts import Host, KvmMsrs
 from vmxd.fleet.model import Fleet, FleetHost, Kind
+from vmxd.host.changes import MSR_FILE
 from vmxd.host.files import Files
 from vmxd.host.recording import is_recording
 from vmxd.host.root import read_host
-from vmxd.host.witness import MSR_FILE
-from vmxd.inventory import Inventory, take_inventory
+from vmxd.model.facts import Host, KvmMsrs
+from vmxd.model.inventory import Inventory, take_inventory
 from vmxd.tables import IA32_FEATURE_CONTROL
 
 Progress = Callable[[int, int], None]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import vmxd
-from vmxd.export.json import Json
 from vmxd.fleet.model import Fleet, FleetHost
 from vmxd.fleet.table import Table
 from vmxd.fleet.times import format_time
+from vmxd.views.json import Json
 
 SCHEMA: Final = "vmxd.fleet.summary/1"
 UNKNOWN: Final = "not known"

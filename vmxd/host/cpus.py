@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from vmxd.errors import MalformedFileError, RootError
-from vmxd.facts import Cpu
 from vmxd.host.files import Files
+from vmxd.model.facts import Cpu
 
 CPUINFO: Final = "proc/cpuinfo"
 ONLINE: Final = "sys/devices/system/cpu/online"

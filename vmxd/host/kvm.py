@@ -13,8 +13,8 @@ import struct
 from array import array
 from typing import Final
 
-from vmxd.facts import Failed, KvmMsrs, Reading
 from vmxd.host.files import Files
+from vmxd.model.facts import Failed, KvmMsrs, Reading
 from vmxd.tables import CAPABILITY_RANGE
 
 DEVICE: Final = "dev/kvm"

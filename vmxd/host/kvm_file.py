@@ -12,7 +12,7 @@ import re
 from typing import Final
 
 from vmxd.errors import MalformedFileError
-from vmxd.facts import Failed, KvmMsrs, Reading
+from vmxd.model.facts import Failed, KvmMsrs, Reading
 from vmxd.tables import CAPABILITY_RANGE
 
 KVM_FILE: Final = "kvm.txt"

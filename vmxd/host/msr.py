@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from vmxd.existence import exists, has_vmx
-from vmxd.facts import Cpu, Failed, Reading
 from vmxd.host.files import Files
+from vmxd.model.existence import exists, has_vmx
+from vmxd.model.facts import Cpu, Failed, Reading
 from vmxd.tables import IA32_FEATURE_CONTROL, IA32_VMX_BASIC, MSR_BY_INDEX
 
 _FIRST: Final = (IA32_FEATURE_CONTROL, IA32_VMX_BASIC)

@@ -7,8 +7,8 @@ import re
 from typing import Final
 
 from vmxd.errors import RootError
-from vmxd.facts import Missing, Parameter
 from vmxd.host.files import Files
+from vmxd.model.facts import Missing, Parameter
 
 MODULES: Final = "sys/module"
 """A recording of a host without kvm_intel has this directory, empty: so "not loaded" is told from "not recorded"."""

@@ -16,12 +16,13 @@ from typing import Final
 
 from vmxd import cpulist
 from vmxd.errors import MalformedFileError, RootError
-from vmxd.facts import Failed, Host, KvmMsrs, Missing, Reading
-from vmxd.host import cpus, witness
+from vmxd.host import changes as witness
+from vmxd.host import cpus
+from vmxd.host.changes import MSR_FILE
 from vmxd.host.files import Files
 from vmxd.host.kvm_file import KVM_FILE, format_kvm_text, parse_kvm_text
 from vmxd.host.parameters import MODULES, parameter_files
-from vmxd.host.witness import MSR_FILE
+from vmxd.model.facts import Failed, Host, KvmMsrs, Missing, Reading
 
 KERNEL: Final = "proc/sys/kernel/osrelease"
 COPIED: Final = (

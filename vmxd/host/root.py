@@ -9,12 +9,13 @@ from typing import Final
 
 from vmxd import cpulist
 from vmxd.errors import RootError, UsageError, VmxdError
-from vmxd.facts import Failed, Host, KvmMsrs, Missing, Reading, Source
-from vmxd.host import cpus, recording, witness
+from vmxd.host import changes as witness
+from vmxd.host import cpus, recording
 from vmxd.host.files import Files
 from vmxd.host.kvm import read_kvm_msrs
 from vmxd.host.msr import MsrDevices, read_msrs
 from vmxd.host.parameters import read_parameters
+from vmxd.model.facts import Failed, Host, KvmMsrs, Missing, Reading, Source
 
 SERVICE_RECORDING: Final = "/run/vmxd/host"
 """What vmxd-record.service writes and vmxd.service serves."""

@@ -26,10 +26,10 @@ from vmxd.commands.parser import Commands
 from vmxd.errors import UsageError
 
 if TYPE_CHECKING:
-    from vmxd.export.json import Json
     from vmxd.fleet.baseline import Baseline
     from vmxd.fleet.model import Fleet, FleetHost
     from vmxd.fleet.table import Table
+    from vmxd.views.json import Json
 
 SCHEMA: Final = "vmxd.fleet.baseline/1"
 Baselines = Mapping[str | None, "Baseline"]

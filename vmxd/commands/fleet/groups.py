@@ -12,10 +12,10 @@ from vmxd.commands.parser import Parser
 from vmxd.errors import VmxdError
 
 if TYPE_CHECKING:
-    from vmxd.export.json import Json
     from vmxd.fleet.groups import Groups
     from vmxd.fleet.model import Fleet, FleetHost
     from vmxd.fleet.table import Table
+    from vmxd.views.json import Json
 
 
 def group_options() -> Parser:

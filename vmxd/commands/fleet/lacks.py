@@ -57,8 +57,8 @@ def add(questions: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the answer. Raises VmxdError."""
-    from vmxd.answers import View
     from vmxd.fleet.lacks import document, sort_hosts, table, text
+    from vmxd.model.answers import View
 
     asked = wanted(arguments)
     wants_nested = arguments.view == "nested" or (asked.pasted and arguments.view is None)

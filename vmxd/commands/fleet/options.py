@@ -14,10 +14,10 @@ from vmxd.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from vmxd.export.json import Json
     from vmxd.fleet.api import Api
     from vmxd.fleet.model import Fleet
     from vmxd.fleet.table import Table
+    from vmxd.views.json import Json
 
 _PROMETHEUS_ONLY: Final = ("http_config_file", "headers", "selector", "at", "timeout")
 _FLAGS: Final = {"http_config_file": "--http.config.file", "headers": "--header"}
@@ -184,8 +184,8 @@ def print_answer(
 
     csv: the table for CSV, the first one unless given. text: what people read above the tables.
     """
-    from vmxd.export.json import to_json
     from vmxd.fleet.table import printable, to_csv, to_text
+    from vmxd.views.json import to_json
 
     text = "\n".join(map(printable, text.rstrip("\n").split("\n")))
     if arguments.json:

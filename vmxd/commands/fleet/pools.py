@@ -26,11 +26,11 @@ from vmxd.commands.output import say
 from vmxd.commands.parser import Commands
 
 if TYPE_CHECKING:
-    from vmxd.export.json import Json
     from vmxd.fleet.baseline import Alike
     from vmxd.fleet.model import Fleet, FleetHost
     from vmxd.fleet.pools import Choice, Pools, Step
     from vmxd.fleet.table import Table
+    from vmxd.views.json import Json
 
 SCHEMA: Final = "vmxd.fleet.pools/1"
 MAX_ROWS: Final = 20

@@ -77,6 +77,6 @@ def _rendered(arguments: argparse.Namespace, form: str) -> bytes:
         from vmxd.fleet.table import to_csv
 
         return to_csv(report_table(fleet)).encode(errors="replace")
-    from vmxd.export.json import to_json
+    from vmxd.views.json import to_json
 
     return to_json(report_document(fleet)).encode(errors="replace")

@@ -14,7 +14,7 @@ from vmxd.commands.parser import Parser, chosen_profiles, profile_options
 from vmxd.errors import UsageError
 
 if TYPE_CHECKING:
-    from vmxd.pasted import Named
+    from vmxd.pasted.recognise import Named
 
 _INPUT_MAX: Final = 1 << 20
 _NAME_MAX: Final = 500
@@ -58,7 +58,7 @@ def wanted_options() -> Parser:
 
 def wanted(arguments: argparse.Namespace) -> Wanted:
     """Return the features that were asked for. Raises UsageError."""
-    from vmxd.pasted import Lacking, VmxFlags, recognise
+    from vmxd.pasted.recognise import Lacking, VmxFlags, recognise
 
     given = _standard_input() if arguments.features == ["-"] else arguments.features
     found = (recognise("\n".join(given)) or recognise(" ".join(given))) if given else None
@@ -87,7 +87,7 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
 
 
 def _of_sets(arguments: argparse.Namespace) -> Iterator[str]:
-    from vmxd.profiles import cpu_model_profile, find_profile
+    from vmxd.model.profiles import cpu_model_profile, find_profile
 
     if arguments.profiles:
         profiles = chosen_profiles(arguments)

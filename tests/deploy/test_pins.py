@@ -1,0 +1,94 @@
+"""What CI, the container image and vmxd.pyz are built of: everything that pyproject.toml asks for, pinned by hash."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tomllib
+from typing import Any, Final
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.helpers.support import REPOSITORY
+
+CI: Final = ".ci/requirements.txt"
+IMAGE: Final = "deploy/container/requirements.txt"
+IMAGE_BUILD: Final = "deploy/container/build-requirements.txt"
+PYTHONS: Final = ("3.11", "3.12", "3.13", "3.14")
+
+
+def project() -> dict[str, Any]:
+    """Return what pyproject.toml says."""
+    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+
+
+def wanted(path: str) -> list[Requirement]:
+    """Return what a file of pins is made from; of vmxd's own extras their contents."""
+    table = project()
+    extras = table["project"]["optional-dependencies"]
+    lines = {
+        CI: [*table["project"]["dependencies"], *table["build-system"]["requires"], *itertools.chain(*extras.values())],
+        IMAGE: [*table["project"]["dependencies"], *extras["web"]],
+        IMAGE_BUILD: table["build-system"]["requires"],
+    }[path]
+    return [requirement for requirement in map(Requirement, lines) if requirement.name != "vmxd"]
+
+
+def pins(path: str) -> list[tuple[Requirement, int]]:
+    """Return each line of a file of pins, and how many hashes it has."""
+    text = (REPOSITORY / path).read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(Requirement(line.partition(" --hash")[0]), line.count(" --hash=sha256:")) for line in lines]
+
+
+def versions(path: str, python: str) -> dict[str, str]:
+    """Return the version of each distribution that a file of pins gives a Python on x86-64 Linux."""
+    environment = {
+        "implementation_name": "cpython",
+        "platform_machine": "x86_64",
+        "platform_python_implementation": "CPython",
+        "python_full_version": f"{python}.9",
+        "python_version": python,
+        "sys_platform": "linux",
+    }
+    chosen = [each for each, _ in pins(path) if each.marker is None or each.marker.evaluate(environment)]
+    assert len({canonicalize_name(each.name) for each in chosen}) == len(chosen)
+    return {canonicalize_name(each.name): re.sub("^==", "", str(each.specifier)) for each in chosen}
+
+
+@pytest.mark.parametrize("path", [CI, IMAGE, IMAGE_BUILD])
+def test_pinned(path: str) -> None:
+    """Each line names one version, and the hashes of its files."""
+    unpinned = [
+        str(each) for each, hashes in pins(path) if not hashes or not re.fullmatch(r"==[^,*]+", str(each.specifier))
+    ]
+
+    assert [] == unpinned
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("path", [CI, IMAGE, IMAGE_BUILD])
+def test_satisfy(path: str, python: str) -> None:
+    """What is pinned is all that pyproject.toml asks for, within its ranges; where it is not, make pins."""
+    pinned = versions(path, python)
+    missing = [
+        str(each)
+        for each in wanted(path)
+        if canonicalize_name(each.name) not in pinned
+        or not each.specifier.contains(pinned[canonicalize_name(each.name)], prereleases=True)
+    ]
+
+    assert [] == missing
+
+
+@pytest.mark.parametrize("path", [IMAGE, IMAGE_BUILD])
+def test_same_versions(path: str) -> None:
+    """The image has the versions that CI has tested."""
+    assert versions(path, "3.13").items() <= versions(CI, "3.13").items()
+
+
+def test_extras() -> None:
+    """No extra is empty."""
+    assert [] == [name for name, lines in project()["project"]["optional-dependencies"].items() if not lines]

@@ -1,0 +1,116 @@
+"""The rules of deploy/prometheus, tried by promtool: tests/deploy/rules has a file for each alert."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from tests.helpers.support import REPOSITORY, program
+from vmxd.tables import FEATURES
+
+DEPLOY: Final = REPOSITORY / "deploy" / "prometheus"
+RULE_FILES: Final = sorted(DEPLOY.glob("*.rules.yml"))
+TESTS: Final = REPOSITORY / "tests" / "deploy" / "rules"
+RUNBOOKS: Final = REPOSITORY / "docs" / "runbooks"
+CASES: Final = {"firing", "not firing", "missing data"}
+
+
+def rules(path: Path) -> list[dict[str, Any]]:
+    """Return the rules of a file."""
+    return [rule for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+
+
+ALERTS: Final = {rule["alert"]: rule for rule in rules(DEPLOY / "alerts.rules.yml")}
+RECORDED: Final = {rule["record"] for path in RULE_FILES for rule in rules(path) if "record" in rule}
+
+
+def promtool(*arguments: str | Path) -> None:
+    """Run promtool; what it prints is shown where it fails."""
+    result = subprocess.run(
+        [program("promtool", "prometheus"), *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert 0 == result.returncode, result.stdout + result.stderr
+
+
+def test_check_rules() -> None:
+    """Promtool finds no fault in the rule files, and its linter has nothing to say."""
+    promtool("check", "rules", "--lint=all", "--lint-fatal", *RULE_FILES)
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_alert(alert: str, tmp_path: Path) -> None:
+    """The alert fires where it should and not at once, does not where it should not, nor where data is missing."""
+    document = yaml.safe_load((TESTS / f"{alert}.yml").read_text())
+    cases = {case["name"]: case for case in document["tests"]}
+    assert CASES <= cases.keys()
+    waited = f'count by (alertname) (count_over_time(ALERTS{{alertname="{alert}",alertstate="pending"}}[2d]) >= 2)'
+    firing = cases["firing"]["promql_expr_test"]
+    sample = {"labels": f'{{alertname="{alert}"}}', "value": len(firing[0]["exp_samples"])}
+    firing.append({"expr": waited, "eval_time": firing[0]["eval_time"], "exp_samples": [sample]})
+    document["rule_files"] = [str(path) for path in RULE_FILES]
+    path = tmp_path / f"{alert}.yml"
+    path.write_text(yaml.safe_dump(document))
+
+    promtool("test", "rules", path)
+
+
+def test_recording() -> None:
+    """What is recorded counts each host once, and survives one that is scraped twice or moves between pools."""
+    promtool("test", "rules", TESTS / "recording.yml")
+
+
+@pytest.mark.parametrize("alert", [name for name, rule in ALERTS.items() if "cluster" in rule["expr"]])
+def test_another_pool_label(alert: str, tmp_path: Path) -> None:
+    """Replacing the word cluster in the rule files is all it takes to have pools under another label."""
+    path = TESTS / f"{alert}.yml"
+    for each in (*RULE_FILES, path):
+        text = re.sub(r"\bcluster\b", "datacenter", each.read_text())
+        (tmp_path / each.name).write_text(text.replace("../../deploy/prometheus/", ""))
+
+    promtool("test", "rules", tmp_path / path.name)
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_annotations(alert: str) -> None:
+    """Every alert has a severity, a summary, a description and a runbook that is there, under its own name."""
+    rule = ALERTS[alert]
+
+    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+    assert {"summary", "description", "runbook_url"} == rule["annotations"].keys()
+    assert f"https://vmxd.example/runbooks/{alert}.md" == rule["annotations"]["runbook_url"]
+    headings = re.findall(r"^## (.+)$", (RUNBOOKS / f"{alert}.md").read_text(), re.MULTILINE)
+    assert ["Meaning", "Impact", "Diagnosis", "Mitigation"] == headings
+
+
+def test_no_other_runbooks() -> None:
+    """Every runbook is of an alert that exists."""
+    assert set(ALERTS) == {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"}
+
+
+def test_only_one_rule_reads_all_features() -> None:
+    """One rule reads vmx_feature of every host; what others cost follows the number of fingerprints, or of hosts."""
+    expressions = {rule.get("record") or rule["alert"]: rule["expr"] for path in RULE_FILES for rule in rules(path)}
+
+    assert ["fingerprint_before:vmx_feature:max"] == [
+        name for name, expression in expressions.items() if re.search(r"(?<![:\w])vmx_feature(?![:\w])", expression)
+    ]
+
+
+def test_recorded_series_exist() -> None:
+    """Every recorded series that a rule or an annotation reads is one that a rule records; profiles are optional."""
+    text = "".join(path.read_text() for path in RULE_FILES)
+
+    assert set(re.findall(r"\b\w+:vmx_\w+:\w+", text)) == RECORDED | {"pool:vmx_profile:required"}
+
+
+def test_required_features_exist() -> None:
+    """The list of required features has names that vmxd knows."""
+    required = {rule["labels"]["feature"] for rule in rules(DEPLOY / "required.rules.yml")}
+
+    assert required
+    assert required <= FEATURES.keys()

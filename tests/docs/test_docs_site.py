@@ -1,0 +1,244 @@
+"""The documentation as a site: it builds without a warning, needs no network, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+
+from docs.site.generate import generate
+from tests.helpers.docs import PAGES, Session, blocks, commands, matches
+from tests.helpers.support import REPOSITORY, deploy_module
+from vmxd.model.decode import ControlState
+from vmxd.tables import FEATURES, MSR_BY_INDEX, find_features
+
+MARKDOWN_LINK: Final = re.compile(r"\]\((?P<target>[^)\s]+)\)|<(?P<bare>https?://[^>]+)>")
+LOADED: Final = {"link": "href", "script": "src", "img": "src", "source": "srcset", "iframe": "src", "object": "data"}
+
+
+class Page(HTMLParser):
+    """What a page links to, what it loads, and the anchors in it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take note of a tag."""
+        values = {name: value for name, value in attrs if value}
+        self.anchors |= {values[name] for name in ("id", "name") if name in values}
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        if LOADED.get(tag) in values and values.get("rel") not in ("canonical", "index", "search", "next", "prev"):
+            self.loads.append(values[LOADED[tag]])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the site, built as make docs does."""
+    for module in ("sphinx", "myst_parser", "furo"):
+        deploy_module(module)
+    target = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-d", str(target / ".doctrees")]
+    result = subprocess.run(
+        [*command, "-c", "docs/site", ".", str(target)], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert (0, "") == (result.returncode, result.stderr)
+    return target
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, Page]:
+    """Return every page of the site by its path."""
+    return {path: Page(path) for path in sorted(site.rglob("*.html"))}
+
+
+def test_every_link_leads_somewhere(site: Path, pages: dict[Path, Page]) -> None:
+    """Links within the site name a file that is there, and an anchor that it has; others are whole addresses."""
+    wrong = defaultdict(list)
+    for path, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme in ("http", "https"):
+                if not parts.netloc:
+                    wrong[str(path.relative_to(site))].append(link)
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            anchors = pages[target].anchors if target in pages else set()
+            if parts.scheme or not target.is_file() or (parts.fragment and unquote(parts.fragment) not in anchors):
+                wrong[str(path.relative_to(site))].append(link)
+
+    assert {} == wrong
+
+
+def test_nothing_comes_from_elsewhere(site: Path, pages: dict[Path, Page]) -> None:
+    """The pages, and the styles that they load, load what is in the site and nothing else."""
+    loads = {load for page in pages.values() for load in page.loads}
+    styles = [path.read_text() for path in site.rglob("*.css")]
+    imported = {url for text in styles for url in re.findall(r"(?:url\(|@import\s+)[\"']?([^\"')]+)", text)}
+
+    assert loads
+    assert [] == [url for url in loads | imported if urlsplit(url).scheme not in ("", "data") or url.startswith("//")]
+
+
+def test_every_page_can_be_reached(site: Path, pages: dict[Path, Page]) -> None:
+    """From / every page can be reached, and the front page comes first."""
+    found = {site / "index.html"}
+    while True:
+        links = ((path.parent / urlsplit(link).path).resolve() for path in found for link in pages[path].links)
+        more = {link for link in links if link in pages} - found
+        if not more:
+            break
+        found |= more
+
+    assert [str(site / "docs" / "index.html")] == [
+        str((site / link).resolve()) for link in pages[site / "index.html"].links
+    ]
+    assert {"genindex.html", "search.html"} >= {str(path.relative_to(site)) for path in pages.keys() - found}
+
+
+def test_external_links_are_addresses() -> None:
+    """Links to elsewhere are https, but to the reader's own machine, with a host and no space."""
+    for page in [*PAGES, "systemd/README.md"]:
+        for match in MARKDOWN_LINK.finditer((REPOSITORY / page).read_text()):
+            parts = urlsplit(match["target"] or match["bare"])
+            if parts.scheme:
+                local = parts.hostname in ("localhost", "127.0.0.1")
+                assert parts.hostname, (page, match[0])
+                assert parts.scheme == ("http" if local else "https"), (page, match[0])
+
+
+@cache
+def generated() -> dict[str, str]:
+    """Return the generated pages by their path."""
+    return generate()
+
+
+@pytest.mark.parametrize("page", ["docs/reference/features.md", "docs/reference/metrics.md", "docs/runbooks/README.md"])
+def test_generated_pages_are_in_step(page: str, update_docs: bool) -> None:
+    """A generated page is what tables, collectors and alert rules make of it; make docs-output writes it."""
+    text = generated()[page]
+    if update_docs:
+        (REPOSITORY / page).write_text(text)
+
+    assert text == (REPOSITORY / page).read_text()
+
+
+def test_feature_reference_has_every_name() -> None:
+    """Each feature has an anchor, and every name in its row finds it, but one that QEMU has twice."""
+    twice = "vmx-invept-single-context"
+    rows = re.findall(r'^\| <a id="(\w+)"></a>(.*)\|$', generated()["docs/reference/features.md"], re.MULTILINE)
+
+    assert list(FEATURES) == [name for name, _ in rows]
+    for name, row in rows:
+        words = [word for word in re.findall(r"`([^`]+)`", row) if word != twice or name == "invept_single_context"]
+        found = [find_features(f"VMX_FEATURE_{word}" if word.isupper() else word) for word in words]
+        assert all(FEATURES[name] in features for features in found), name
+
+
+def test_every_metric_is_in_both_references() -> None:
+    """The reference has each metric of vmxd that docs/metrics.md explains, and no other."""
+    listed = set(re.findall(r"^## (vmxd?_\w+)$", generated()["docs/reference/metrics.md"], re.MULTILINE))
+    table = re.findall(r"^\| (`vmx.*?) \|", (REPOSITORY / "docs/metrics.md").read_text(), re.MULTILINE)
+    explained = {name for cell in table for name in re.findall(r"`(\w+)`", cell)}
+
+    assert listed == explained
+
+
+def test_states() -> None:
+    """docs/concepts.md explains the states of a control by the names that vmxd gives them."""
+    text = (REPOSITORY / "docs/concepts.md").read_text()
+    (table,) = re.findall(r"^\| may be 1 .*\n.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+
+    assert {state.value for state in ControlState} == {row.split("|")[4].strip() for row in table.splitlines()}
+
+
+def test_sdm_sections() -> None:
+    """Where a page names a section of the SDM's Appendix A, it is one that the tables stand on, or A.2 on controls."""
+    sections = {"A.2", *(msr.sdm for msr in MSR_BY_INDEX.values())}
+    named = {page: re.findall(r"\bA\.\d+(?:\.\d+)?", (REPOSITORY / page).read_text()) for page in PAGES}
+
+    assert {} == {page: wrong for page, found in named.items() if (wrong := set(found) - sections)}
+    assert any(named.values())
+
+
+COUNTS: Final = {
+    r"\bof (\d+) (?:names|features)\b": len(FEATURES),
+    r"\b(?<!-)(\d+) features with their names\b": len(FEATURES),
+    r"\ball (\d+) (?:are 0|at 0)\b": len(FEATURES),
+    r"\b(\d+) of them features\b": len(FEATURES),
+    r"\bshows (\d+) of\b": sum(feature.row.cpuinfo for feature in FEATURES.values()),
+    r"\bit has (\d+) names\b": sum(feature.row.cpuinfo for feature in FEATURES.values()),
+    r"\b(\d+) more are known to the kernel": sum(
+        not feature.row.cpuinfo for feature in FEATURES.values() if feature.row.linux
+    ),
+    r"\b(\d+) (?:VMX )?capability MSRs\b": len([msr for msr in MSR_BY_INDEX if msr >= 0x480]),
+    r"\ball (\d+), and IA32_FEATURE_CONTROL": len([msr for msr in MSR_BY_INDEX if msr >= 0x480]),
+    r"\b(\d+) alerts\b": len(list((REPOSITORY / "docs/runbooks").glob("Vmx*.md"))),
+}
+"""What pages count, as they write it, and how many there are."""
+
+
+@pytest.mark.parametrize("pattern", COUNTS)
+def test_counts(pattern: str) -> None:
+    """Where a page says how many features, MSRs or alerts there are, there are as many."""
+    pages = {page: (REPOSITORY / page).read_text() for page in PAGES}
+    said = {page: {int(number) for number in re.findall(pattern, text)} for page, text in pages.items()}
+
+    assert any(said.values())
+    assert {} == {page: numbers for page, numbers in said.items() if numbers - {COUNTS[pattern]}}
+
+
+def test_runbook_address_is_in_one_place() -> None:
+    """The sed of deploy/prometheus/README.md that sets the runbooks' address changes every alert, and to a page."""
+    readme = (REPOSITORY / "deploy/prometheus/README.md").read_text()
+    rules = REPOSITORY / "deploy/prometheus/alerts.rules.yml"
+    found = re.findall(r"`sed -i '(s\|https://vmxd.example/runbooks[^']*)' alerts.rules.yml`", readme)
+
+    assert 2 == len(found)
+    for expression, suffix in zip(found, (".md", ".html"), strict=True):
+        text = subprocess.run(["sed", expression, str(rules)], capture_output=True, text=True, check=True).stdout
+        alerts = [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+        for alert in alerts:
+            url = alert["annotations"]["runbook_url"]
+            assert url.startswith("https://")
+            assert url.endswith(f"/{alert['alert']}{suffix}")
+            assert "vmxd.example" not in url
+
+
+def test_adding_a_bit(tmp_path: Path) -> None:
+    """One line of docs/adding-a-bit.md, in a copy of the tree, is a feature in commands, metrics and documentation."""
+    tree, scratch = tmp_path / "tree", tmp_path / "scratch"
+    scratch.mkdir()
+    for name in ("vmxd", "docs", "deploy"):
+        shutil.copytree(REPOSITORY / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tree / "tests").symlink_to(REPOSITORY / "tests")
+    (diff,) = [block.text for block in blocks("docs/adding-a-bit.md") if block.language == "diff"]
+    old, new = ("".join(line[1:] for line in diff.splitlines(True) if line[0] in kept) for kept in (" -", " +"))
+    table = tree / "vmxd" / "tables" / "msrs.py"
+    assert 1 == table.read_text().count(old)
+    table.write_text(table.read_text().replace(old, new))
+
+    session = Session(scratch, tree)
+    listed = [each for each in blocks("docs/adding-a-bit.md") if each.options.get("not-run") == "test_adding_a_bit"]
+    for command in [command for block in listed for command in commands(block)]:
+        code, printed = session.run(command)
+        assert 0 == code, "\n".join(printed)
+        assert matches(command.output, printed), "\n".join(printed)
+
+    subprocess.run([sys.executable, "-m", "docs.site.generate"], cwd=tree, check=True)
+    assert '<a id="exit_save_example"></a>' in (tree / "docs/reference/features.md").read_text()
+    assert 'id="exit_save_example"' not in (REPOSITORY / "docs/reference/features.md").read_text()

@@ -1,0 +1,1 @@
+"""What tests share: recordings, servers, strategies. No tests."""

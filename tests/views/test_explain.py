@@ -1,0 +1,399 @@
+"""``vmxd explain``: features on a host, and what people paste."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import textwrap
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from tests.helpers.support import ALL_HOSTS, HOSTS, LAKEFIELD, REPOSITORY, vmxd
+from vmxd.host.scan import scan
+from vmxd.model.decode import Presence
+from vmxd.pasted.recognise import Lacking, Mismatch, MsrValues, Refused, VmxFlags, recognise
+from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature
+from vmxd.tables.caveats import CAVEATS
+from vmxd.tables.needs import NEEDS
+from vmxd.tables.rows import Layout, Msr
+from vmxd.tables.vmcs_config import WORDS
+from vmxd.views.explain import names_to_text, pasted_to_text
+from vmxd.views.explain_json import explain_document
+from vmxd.views.json import to_json
+
+SCHEMA: Final = Draft202012Validator(json.loads((REPOSITORY / "docs/schema/explain-1.json").read_text()))
+
+KERNEL_LOG = """
+[    5.355958] kvm_intel: VMCS config on CPU 4 doesn't match reference config:
+[    5.355986]   Offset 16 REF = 0x435d6fff, CPU4 = 0x035d6fff, mismatch = 0x40000000
+[    5.356019]   Offset 84 REF = 0x0010f3ff, CPU4 = 0x0000f3ff, mismatch = 0x00100000
+[    5.356048] kvm: enabling virtualization on CPU4 failed
+"""
+
+
+def explain(*arguments: str, root: str = LAKEFIELD.name, text: str | None = None) -> str:
+    """Return what the command prints on a recording; it must succeed and say nothing else."""
+    done: subprocess.CompletedProcess[str] = vmxd("explain", *arguments, "--root", HOSTS / root, input=text)
+    assert (0, "") == (done.returncode, done.stderr)
+    return done.stdout
+
+
+def said(text: str) -> str:
+    """Return a text without the line breaks and columns that make it fit."""
+    return " ".join(text.split())
+
+
+# Features ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_feature_and_its_state() -> None:
+    """A feature is explained with its bit, its MSR, its names, and the CPUs that have it or not."""
+    expected = """\
+        bus_lock_detection
+          is         VMM bus-lock detection
+          bit        IA32_VMX_PROCBASED_CTLS2[62], 0x48b[62]
+                     control 30: bit 62 says that it may be 1, bit 30 that it must be
+          sdm        Vol. 3D A.3.3
+          exists if  IA32_VMX_PROCBASED_CTLS[63] = 1 (sec_controls)
+          linux      VMX_FEATURE_BUS_LOCK_DETECTION, not shown in /proc/cpuinfo
+          qemu       no name
+          libvirt    no name
+          seen       first on Lakefield (2020), of the CPUs that vmxd has recordings of;
+                     newer ones may lack it
+          here       present on CPU 4
+                     bus_lock_detection is missing on CPUs 0-3:
+                     IA32_VMX_PROCBASED_CTLS2[62] is 0
+
+        here
+        """
+
+    assert explain("VMX_FEATURE_BUS_LOCK_DETECTION").startswith(textwrap.dedent(expected))
+
+
+@pytest.mark.parametrize(
+    ("root", "name", "expected"),
+    [
+        ("harpertown-x5482", "eptp_switching", "no IA32_VMX_VMFUNC, since IA32_VMX_PROCBASED_CTLS2[45] is 0"),
+        ("via-l4700", "ept", "there is no IA32_VMX_PROCBASED_CTLS2, since IA32_VMX_PROCBASED_CTLS[63] is 0"),
+        ("via-l4700", "ept_ad", "there is no IA32_VMX_PROCBASED_CTLS2, since IA32_VMX_PROCBASED_CTLS[63] is 0"),
+        ("made-eio-one-cpu", "ept_ad", "IA32_VMX_EPT_VPID_CAP could not be read on CPU 1: RDMSR faulted (#GP) (EIO)"),
+        ("made-ept-off", "ept", "kvm_intel's parameter ept leaves it off"),
+        ("made-amd", "ept", "there is no VMX: /proc/cpuinfo shows no vmx flag"),
+        ("skylake-6700k", "cr3_load_exiting", "present on every CPU, default1-clearable"),
+    ],
+)
+def test_the_reason_of_a_state(root: str, name: str, expected: str) -> None:
+    """The state on a host comes with the bit, the failed read or the parameter that makes it so."""
+    assert expected in said(explain(name, root=root))
+
+
+def test_what_a_feature_needs_and_who_needs_it() -> None:
+    """The controls that VM entry wants beside a feature stand with it, and the reverse."""
+    assert "needs vid, exit_ack_intr needed by apicv, kvm_intel.enable_apicv" in said(explain("posted_intr"))
+    assert "needed by unrestricted_guest, pml, ept_mode_based_exec" in said(explain("ept"))
+
+
+@pytest.mark.parametrize("host", ALL_HOSTS)
+def test_no_host_lacks_what_a_feature_needs(host: str) -> None:
+    """On every host, the CPUs that have a feature have what it needs, where that is known."""
+    lacking = [
+        (name, needed)
+        for group in scan(str(HOSTS / host)).inventory.groups
+        for name, needs in NEEDS.items()
+        for needed in needs
+        if group.decoded.features[name] is Presence.PRESENT and group.decoded.features[needed] is Presence.ABSENT
+    ]
+
+    assert [] == lacking
+
+
+def test_needs_are_features() -> None:
+    """What needs something and what is needed are features that the tables have."""
+    assert {*NEEDS, *(name for needs in NEEDS.values() for name in needs)} <= FEATURES.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "titles"),
+    [
+        ("vmx-invept-single-context", ["invept_single_context", "invvpid_single_context"]),
+        ("Load IA32_PAT", ["exit_load_pat", "entry_load_pat"]),
+        ("exit", ["IA32_VMX_EXIT_CTLS (0x483)", "IA32_VMX_EXIT_CTLS2 (0x493)"]),
+        ("Derived", [feature.name for feature in FEATURES.values() if feature.msr is None]),
+        ("ept, 0x485,VMX_FEATURE_EPT", ["ept", "IA32_VMX_MISC (0x485)"]),
+    ],
+)
+def test_a_name_of_several(name: str, titles: list[str]) -> None:
+    """A name that several features go by explains each; so do names between commas, none of them twice."""
+    assert [*titles, "here"] == [line for line in explain(name).splitlines() if line and not line.startswith(" ")]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_no_feature_but", "msr"),
+    [
+        ("locked", "locked of IA32_FEATURE_CONTROL", "IA32_FEATURE_CONTROL"),
+        ("0x480[57]", "a bit without a name, set on every part since Alder Lake", "IA32_VMX_BASIC"),
+    ],
+)
+def test_a_bit_that_is_no_feature(name: str, is_no_feature_but: str, msr: str) -> None:
+    """A bit that is no feature is told for what it is, with the way to the rest of its MSR."""
+    done = vmxd("explain", name)
+
+    assert 2 == done.returncode
+    assert f"{name!r} is no feature but {is_no_feature_but}" in done.stderr
+    assert f"hint: vmxd explain {msr} shows all of it" in done.stderr
+
+
+@pytest.mark.parametrize("host", ALL_HOSTS)
+def test_everything_fits_a_terminal(host: str) -> None:
+    """All features on any host fit 80 columns, and each of them has a state."""
+    text = names_to_text(list(FEATURES.values()), scan(str(HOSTS / host), nested=True).inventory)
+
+    assert [] == [line for line in text.splitlines() if len(line) > 80 and len(line.split()) > 2]
+    assert len(FEATURES) == text.count("\n  here  ")
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_a_narrow_terminal(width: int) -> None:
+    """On a narrower terminal lines are shorter, but for single words that are longer."""
+    inventory = scan(str(LAKEFIELD)).inventory
+    text = names_to_text([*FEATURES.values(), *MSR_BY_INDEX.values()], inventory, width)
+
+    assert [] == [line for line in text.splitlines() if len(line) > width and len(line[13:].split()) > 1]
+    assert said(text) == said(names_to_text([*FEATURES.values(), *MSR_BY_INDEX.values()], inventory))
+
+
+def test_since_when_is_a_hint() -> None:
+    """What no recording has is said to be seen on none; QEMU's models are named apart from hardware."""
+    nested = said(explain("nested_exception"))
+
+    assert "seen on no CPU that vmxd has a recording of" in nested
+    assert "the first CPU model of QEMU that wants it is DiamondRapids-v1" in nested
+    assert "CPU model" not in said(explain("bus_lock_detection"))
+
+
+# MSRs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["0x48b", "48BH", "ia32_vmx_procbased_ctls2", "MSR_IA32_VMX_PROCBASED_CTLS2"])
+def test_an_msr_and_its_values(name: str) -> None:
+    """An MSR is explained by name or index, with each value that it has on the host, bit by bit."""
+    text = said(explain(name))
+
+    assert "IA32_VMX_PROCBASED_CTLS2 (0x48b) is Secondary processor-based VM-execution controls" in text
+    assert "exists if IA32_VMX_PROCBASED_CTLS[63] = 1 (sec_controls)" in text
+    assert "here 0x035d6fff00000000 on CPUs 0-3 0x435d6fff00000000 on CPU 4" in text
+    assert "tsc_scaling[57], bus_lock_detection[62] unavailable" in text.partition("on CPU 4 0x")[2]
+
+
+def test_an_msr_without_a_value() -> None:
+    """An MSR that has no value here says why, and what it would hold."""
+    text = said(explain("IA32_FEAT_CTL", "ept_vpid_cap", root="made-no-msr-module"))
+
+    assert "IA32_FEATURE_CONTROL (0x3a) is Whether firmware allows VMX" in text
+    assert "here failed (ENOENT) holds ept_x_only[0], ept_page_walk_4[6]" in text
+    assert "hlat_max_prefix_size[53:48]" in text
+
+
+@pytest.mark.parametrize("host", ALL_HOSTS)
+def test_every_msr_fits_a_terminal(host: str) -> None:
+    """All MSRs on any host fit 80 columns, and each says what it is and how it stands."""
+    text = names_to_text(list(MSR_BY_INDEX.values()), scan(str(HOSTS / host)).inventory)
+
+    assert [] == [line for line in text.splitlines() if len(line) > 80 and len(line.split()) > 2]
+    assert len(MSR_BY_INDEX) == text.count("\n  here  ") == text.count("\n  layout  ")
+
+
+# JSON -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ALL_HOSTS)
+def test_json_obeys_its_schema(host: str) -> None:
+    """``explain --json`` of every feature and MSR on any host is what the schema says."""
+    subjects: list[Feature | Msr] = [*FEATURES.values(), *MSR_BY_INDEX.values()]
+    document = json.loads(to_json(explain_document(subjects, scan(str(HOSTS / host), nested=True).inventory)))
+
+    assert [] == [error.message for error in SCHEMA.iter_errors(document)]
+
+
+def test_json_of_a_feature_and_an_msr() -> None:
+    """The JSON has the state with its reason, what needs the feature, and each CPU's value of the MSR."""
+    document = json.loads(explain("--json", "bus_lock_detection", "0x48b"))
+    (feature,), (msr,) = document["features"], document["msrs"]
+
+    assert {"cpu": "Lakefield", "year": 2020} == feature["first_seen"]
+    assert "differs" == feature["here"]["state"]
+    assert ["bus_lock_detection is missing on CPUs 0-3: IA32_VMX_PROCBASED_CTLS2[62] is 0"] == feature["here"][
+        "reasons"
+    ]
+    assert ["0-3", "4"] == [each["cpus"] for each in msr["here"]]
+
+
+def test_caveats_are_of_features() -> None:
+    """Each caveat is of a feature that the tables have."""
+    assert CAVEATS.keys() <= FEATURES.keys()
+
+
+# MSR values -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0x48b=0x035d6fff00000000",
+        "IA32_VMX_PROCBASED_CTLS2 = 0x035d6fff00000000",
+        "MSR_IA32_VMX_PROCBASED_CTLS2: 35d6fff00000000",
+        "# rdmsr -p 4 0x48b\n35d6fff00000000\n",
+        "48B 035D6FFF00000000",
+    ],
+)
+def test_an_msr_value_is_decoded(text: str) -> None:
+    """An MSR's value is recognised as people write it, and its bits are listed by state."""
+    pasted = recognise(text)
+
+    assert isinstance(pasted, MsrValues)
+    assert "vpid[37]" in said(pasted_to_text(pasted, None)).partition("unavailable")[0]
+    assert "bus_lock_detection[62]" in said(pasted_to_text(pasted, None)).partition("unavailable")[2]
+
+
+@given(st.sampled_from(sorted(MSR_BY_INDEX)), st.integers(min_value=0, max_value=2**64 - 1))
+def test_any_value_of_any_msr(index: int, value: int) -> None:
+    """Whatever an MSR holds is decoded, and each bit that no row explains is named as unknown."""
+    pasted = recognise(f"{index:#x}={value:#x}")
+    assert isinstance(pasted, MsrValues)
+    unknown = value & ~MSR_BY_INDEX[index].explained
+    named = said(pasted_to_text(pasted, None)).partition("bits set that no source names: ")[2].partition(" unless")[0]
+
+    assert [bit for bit in range(64) if unknown >> bit & 1] == [int(bit) for bit in named.split(", ") if bit]
+
+
+def test_a_legacy_msr_leaves_the_last_word_to_its_twin() -> None:
+    """What a legacy MSR forces, its TRUE MSR may not; there it shows as default1 that may be cleared."""
+    assert "forced cr3_load_exiting[47], cr3_store_exiting[48] unless IA32_VMX_TRUE_PROCBASED_CTLS says" in said(
+        explain("0x482=0xfff9fffe0401e172")
+    )
+    assert "default1-clearable cr3_load_exiting[47], cr3_store_exiting[48]" in said(explain("0x48e=0xfff9fffe04006172"))
+
+
+# libvirt and QEMU -------------------------------------------------------------------------------------------------
+
+
+def test_missing_features_of_libvirt() -> None:
+    """Each feature of libvirt's error has its state on the host, and what KVM offers; others are named as such."""
+    message = (
+        "error: operation failed: guest CPU doesn't match specification: extra features: vmx-ins-outs, "
+        "missing features: vmx-rdrand-exit,vmx-pml,sse4.1."
+    )
+    text = said(explain(message, root="made-nested"))
+
+    assert "vmx-rdrand-exit: missing is rdrand_exiting: RDRAND exiting, IA32_VMX_PROCBASED_CTLS2[43]" in text
+    assert "vmx-pml: missing is pml: Enable PML, IA32_VMX_PROCBASED_CTLS2[49] here pml is missing on every CPU" in text
+    assert "sse4.1: missing is not a VMX feature" in text
+    assert "vmx-ins-outs: not asked for is ins_outs" in text
+    assert 3 == text.count(" guests ")
+
+
+def test_a_warning_of_qemu() -> None:
+    """QEMU's warning names the bit, which tells apart the two features that QEMU calls the same."""
+    warning = "qemu: warning: host doesn't support requested feature: MSR(48CH).vmx-invept-single-context [bit {}]"
+    found = [recognise(warning.format(bit)) for bit in (25, 41)]
+
+    assert ["invept_single_context", "invvpid_single_context"] == [
+        named.feature.name for each in found if isinstance(each, Lacking) for named in each.missing if named.feature
+    ]
+
+
+# /proc/cpuinfo ----------------------------------------------------------------------------------------------------
+
+
+def test_vmx_flags() -> None:
+    """The features that the line names are listed, then flags that are none, and what the line cannot say."""
+    text = said(explain("vmx flags\t: vnmi preemption_timer ept sse9"))
+
+    assert (
+        "names 3 of 149 features IA32_VMX_PINBASED_CTLS: vnmi, preemption_timer IA32_VMX_PROCBASED_CTLS2: ept" in text
+    )
+    assert "not known sse9" in text
+    assert "every VM-exit and VM-entry control" in text
+
+
+def test_vmx_flags_of_many_cpus() -> None:
+    """Of a whole /proc/cpuinfo, CPUs that have the same line are explained once."""
+    line = "processor\t: 0\nvmx flags\t: vnmi ept\n"
+    found = recognise(line + line + "vmx flags\t: vnmi\n")
+
+    assert isinstance(found, VmxFlags)
+    assert [2, 1] == [len(flags) for flags in found.lines]
+
+
+# The kernel log ---------------------------------------------------------------------------------------------------
+
+
+def test_a_vmcs_config_that_differs() -> None:
+    """The kernel's offsets become fields of vmcs_config, MSRs and controls; what differs here is beside them."""
+    text = said(explain("-", text=KERNEL_LOG))
+
+    assert "offset 16: vmcs_config.cpu_based_2nd_exec_ctrl" in text
+    assert "bit 62 bus_lock_detection: 0 on CPU 4, 1 on the reference" in text
+    assert "offset 84: vmcs_config.nested.entry_ctls_high" in text
+    assert "bit 52 entry_load_cet: 0 on CPU 4, 1 on the reference" in text
+    assert "CPU 4 differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection)" in text
+
+
+def test_a_vmcs_config_of_an_older_kernel() -> None:
+    """Older kernels name the CPU only; an offset of another layout is not guessed at."""
+    found = recognise("kvm_intel: Inconsistent VMCS config on CPU 8")
+    assert Refused({8: ()}) == found
+    inventory = scan(str(LAKEFIELD)).inventory
+
+    assert "does not say what differs" in said(pasted_to_text(Refused({8: ()}), inventory))
+    assert "no field" in pasted_to_text(Refused({8: (Mismatch(400, 1, 0),)}), inventory)
+
+
+def test_every_refused_cpu_is_kept() -> None:
+    """A log may refuse many CPUs; each keeps the offsets that are its own."""
+    found = recognise(KERNEL_LOG + KERNEL_LOG.replace("CPU 4", "CPU 5").replace("CPU4", "CPU5").replace(" 84 ", " 8 "))
+
+    assert isinstance(found, Refused)
+    assert {4: [16, 84], 5: [16, 8]} == {cpu: [each.offset for each in of] for cpu, of in found.cpus.items()}
+
+
+def test_vmcs_config_has_no_holes() -> None:
+    """The table has all 160 bytes of the struct but the padding, and controls begin at a half of their MSR."""
+    assert [*range(0, 20, 4), *range(24, 160, 4)] == list(WORDS)
+    assert [] == [word for word in WORDS.values() if word.shift not in (0, 32)]
+    assert {0x492} == {w.msr for w in WORDS.values() if w.used and MSR_BY_INDEX[w.msr].layout is not Layout.CONTROLS}
+
+
+# What is not recognised -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "expected"),
+    [
+        (["VMX_FEATURE_EPTP_SWITCHNG"], None, "eptp_switching"),
+        (["my virtual machine does not start"], None, "MSR=VALUE"),
+        (["flags : fpu vme vmx"], None, "MSR=VALUE"),
+        (["ept", "0x480=0x1"], None, "one after the other"),
+        (["0x10=0x1"], None, "vmxd features --json"),
+        (["0x480=0x10000000000000000"], None, "in hex"),
+        (["-"], " \n", "MSR=VALUE"),
+        (["--json", "0x480=0x1"], None, "features and MSRs by name"),
+        (["IA32_VMX_PROCBASED_CTL"], None, "IA32_VMX_PROCBASED_CTLS"),
+    ],
+)
+def test_what_is_not_recognised(arguments: list[str], text: str | None, expected: str) -> None:
+    """What is nothing known ends with one sentence, a hint with the forms that are, and exit code 2."""
+    done = vmxd("explain", *arguments, input=text)
+
+    assert (2, "") == (done.returncode, done.stdout)
+    assert expected in done.stderr.splitlines()[1]
+
+
+@given(st.text())
+def test_any_text_is_safe(text: str) -> None:
+    """Text that holds no known form is nothing that was pasted, whatever else is in it."""
+    assert recognise(f"«{text}»") is None

@@ -1,0 +1,236 @@
+"""What one CPU's MSR values mean: SDM Vol. 3D Appendix A. Pure: values in, names out.
+
+Readings are decoded once for each distinct set of values, not once for each CPU (compare.py groups the CPUs).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vmxd.model.existence import exists, has_vmx
+from vmxd.model.facts import Failed, Missing, MsrState, Reading
+from vmxd.tables import CAPABILITY_RANGE, FEATURES, IA32_FEATURE_CONTROL, IA32_VMX_BASIC, MSR_BY_INDEX
+from vmxd.tables.rows import AllOf, Control, Field, Flag, Layout, Msr
+
+
+class Presence(enum.Enum):
+    """A feature on one CPU."""
+
+    PRESENT = "present"
+    """Software can set it."""
+    ABSENT = "absent"
+    """Software cannot, or its MSR does not exist."""
+    FAILED = "failed"
+    """The MSR that says so could not be read."""
+    NOT_RECORDED = "not_recorded"
+
+
+class ControlState(enum.Enum):
+    """What software may do with a control; allowed-1, allowed-0 and TRUE allowed-0 bits in brackets."""
+
+    UNAVAILABLE = "unavailable"
+    """Must be 0 (0, 0)."""
+    OPTIONAL = "optional"
+    """May be 0 or 1 (1, 0)."""
+    DEFAULT1_CLEARABLE = "default1-clearable"
+    """The legacy MSR says 1, the TRUE MSR that it may be 0 (1, 1, 0)."""
+    FORCED = "forced"
+    """Must be 1 (1, 1, 1, or no TRUE MSR)."""
+    INVALID = "invalid"
+    """Must be 0 and must be 1 (0, 1): a fault of the CPU or hypervisor."""
+
+
+class Status(enum.Enum):
+    """Whether software may execute VMXON on a CPU, worst first; SDM Vol. 3C, "Enabling and Entering VMX Operation"."""
+
+    NO_VMX = "no_vmx"
+    DISABLED_BY_FIRMWARE = "disabled_by_firmware"
+    SMX_ONLY = "smx_only"
+    UNLOCKED = "unlocked"
+    UNREADABLE = "unreadable"
+    UNKNOWN = "unknown"
+    USABLE = "usable"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One distinct set of MSR values, decoded.
+
+    msrs: every MSR of the tables by index, and others that were recorded.
+    features: every feature by name.
+    controls: state of every control feature by name; absent from the mapping where the MSRs that decide it are not
+    known.
+    fields: numbers by field name, of MSRs that have a value.
+    unknown: by MSR that has a value, the mask of set bits that no row explains.
+    """
+
+    status: Status
+    msrs: Mapping[int, MsrState]
+    features: Mapping[str, Presence]
+    controls: Mapping[str, ControlState]
+    fields: Mapping[str, int]
+    unknown: Mapping[int, int]
+
+    @property
+    def failed(self) -> dict[int, Failed]:
+        """The MSRs that exist, or may, and could not be read; not those that no table has."""
+        known = ((index, self.msrs[index]) for index in MSR_BY_INDEX)
+        failed = {index: state for index, state in known if isinstance(state, Failed)}
+        if self.status is Status.NO_VMX:
+            failed.pop(IA32_FEATURE_CONTROL, None)
+        return failed
+
+    @property
+    def readable(self) -> bool:
+        """Whether anything is known of these CPUs: an MSR's value, or that there is no VMX."""
+        return any(isinstance(state, int) or state is Missing.ABSENT for state in self.msrs.values())
+
+
+def decode(vmx_flag: bool | None, readings: Mapping[int, Reading]) -> Decoded:
+    """Decode the readings of one CPU, or of CPUs that agree.
+
+    vmx_flag: what /proc/cpuinfo says there (facts.Cpu.vmx_flag).
+    readings: MSR index -> value or errno, what was not recorded left out. Of MSRs that no table has, those of the
+    capability MSRs' range are kept: their bits are unknown ones.
+    """
+    msrs = {msr.index: _state(msr, vmx_flag, readings) for msr in MSR_BY_INDEX.values()}
+    msrs |= {index: readings[index] for index in readings if index in CAPABILITY_RANGE and index not in msrs}
+    fields: dict[str, int] = {}
+    for msr in MSR_BY_INDEX.values():
+        if isinstance(value := msrs[msr.index], int):
+            fields |= fields_of(msr, value)
+    return Decoded(
+        status=_status(msrs),
+        msrs=msrs,
+        features=_features(msrs),
+        controls=_controls(msrs),
+        fields=fields,
+        unknown={index: value & ~_explained(index) for index, value in msrs.items() if isinstance(value, int)},
+    )
+
+
+def fields_of(msr: Msr, value: int) -> dict[str, int]:
+    """Return the numbers that an MSR's value holds, by field name."""
+    return {row.name: row.get(value) for row in msr.rows if isinstance(row, Field)}
+
+
+def cpuinfo_flags(features: Mapping[str, Presence]) -> tuple[str, ...]:
+    """Return the flags that Linux 6.12 derives for the "vmx flags" line of /proc/cpuinfo, in its order.
+
+    True to the hardware: Linux itself reads the wrong half of IA32_VMX_VMFUNC and so never prints eptp_switching
+    (kernel/cpu/feat_ctl.c, 5.6 to 6.12).
+    """
+    shown = (f for f in FEATURES.values() if f.cpuinfo_flag and features[f.name] is Presence.PRESENT)
+    return tuple(f.name for f in sorted(shown, key=lambda f: f.linux_position or 0))
+
+
+def _state(msr: Msr, vmx_flag: bool | None, readings: Mapping[int, Reading]) -> MsrState:
+    reading = readings.get(msr.index)
+    if msr.index == IA32_FEATURE_CONTROL:
+        # Exists with VMX or SMX, and on parts with SGX or LMCE; where VMX is missing, a fault or 0 is no surprise.
+        if has_vmx(vmx_flag, readings) is False and reading in (0, Failed("EIO")):
+            return Missing.ABSENT
+    elif exists(msr, vmx_flag, readings) is False:
+        return Missing.ABSENT
+    return Missing.NOT_RECORDED if reading is None else reading
+
+
+def _explained(index: int) -> int:
+    return MSR_BY_INDEX[index].explained if index in MSR_BY_INDEX else 0
+
+
+def _status(msrs: Mapping[int, MsrState]) -> Status:
+    basic, control = msrs[IA32_VMX_BASIC], msrs[IA32_FEATURE_CONTROL]
+    if basic is Missing.ABSENT:
+        return Status.NO_VMX
+    if not isinstance(control, int):
+        return Status.UNREADABLE if isinstance(basic, Failed) else Status.UNKNOWN
+    locked, inside_smx, outside_smx = control & 1, control & 2, control & 4
+    if not locked:
+        return Status.UNLOCKED
+    if outside_smx:
+        return Status.USABLE
+    return Status.SMX_ONLY if inside_smx else Status.DISABLED_BY_FIRMWARE
+
+
+def _features(msrs: Mapping[int, MsrState]) -> dict[str, Presence]:
+    features: dict[str, Presence] = {}
+    for feature in FEATURES.values():
+        row = feature.row
+        if isinstance(row, Flag):
+            assert feature.msr is not None
+            features[feature.name] = _presence(_best(feature.msr, msrs), feature.msr.feature_bit(row))
+        elif isinstance(row, AllOf):
+            features[feature.name] = _all({features[name] for name in row.of})
+        else:
+            features[feature.name] = _may_be_zero(row.of, msrs)
+    return features
+
+
+def _best(msr: Msr, msrs: Mapping[int, MsrState]) -> MsrState:
+    """Return the MSR to believe: the TRUE MSR where it has a value, else the legacy one (SDM Vol. 3D A.2)."""
+    true = msrs[msr.true] if msr.true is not None else Missing.ABSENT
+    return true if isinstance(true, int) else msrs[msr.index]
+
+
+def _presence(state: MsrState, bit: int) -> Presence:
+    if isinstance(state, int):
+        return Presence.PRESENT if state >> bit & 1 else Presence.ABSENT
+    if isinstance(state, Failed):
+        return Presence.FAILED
+    return Presence.ABSENT if state is Missing.ABSENT else Presence.NOT_RECORDED
+
+
+def _all(parts: set[Presence]) -> Presence:
+    """Return whether all of several features are present; one that is absent decides, known or not the rest."""
+    for decisive in (Presence.ABSENT, Presence.FAILED, Presence.NOT_RECORDED):
+        if decisive in parts:
+            return decisive
+    return Presence.PRESENT
+
+
+def _may_be_zero(control: str, msrs: Mapping[int, MsrState]) -> Presence:
+    msr, row = FEATURES[control].msr, FEATURES[control].row
+    assert isinstance(row, Control)
+    assert msr is not None
+    assert msr.true is not None
+    legacy, true = msrs[msr.index], msrs[msr.true]
+    if isinstance(legacy, int) and not legacy >> row.bit & 1:
+        return Presence.PRESENT
+    state = legacy if true is Missing.ABSENT else true
+    if isinstance(state, int):
+        return Presence.ABSENT if state >> row.bit & 1 else Presence.PRESENT
+    return _presence(state, row.bit)
+
+
+def _controls(msrs: Mapping[int, MsrState]) -> dict[str, ControlState]:
+    controls: dict[str, ControlState] = {}
+    for feature in FEATURES.values():
+        msr, row = feature.msr, feature.row
+        if msr is None or msr.layout is Layout.PLAIN or not isinstance(row, Flag):
+            continue
+        true = msrs[msr.true] if msr.true is not None else Missing.ABSENT
+        state = control_state(row, msr, msrs[msr.index], true)
+        if state is not None:
+            controls[feature.name] = state
+    return controls
+
+
+def control_state(row: Flag, msr: Msr, legacy: MsrState, true: MsrState) -> ControlState | None:
+    """Return the state of a control by its MSR and the TRUE one; None where what decides it is not known."""
+    value = true if isinstance(true, int) else legacy
+    if value is Missing.ABSENT:
+        return ControlState.UNAVAILABLE
+    if not isinstance(value, int):
+        return None
+    must_be_1 = isinstance(row, Control) and bool(value >> row.bit & 1)
+    if not value >> msr.feature_bit(row) & 1:
+        legacy_1 = isinstance(row, Control) and isinstance(legacy, int) and bool(legacy >> row.bit & 1)
+        return ControlState.INVALID if must_be_1 or legacy_1 else ControlState.UNAVAILABLE
+    if must_be_1:  # a TRUE MSR that exists has the last word, but may not be known
+        return ControlState.FORCED if isinstance(true, int) or true is Missing.ABSENT else None
+    legacy_low = legacy if isinstance(legacy, int) else msr.default1
+    clearable = isinstance(true, int) and legacy_low >> row.bit & 1
+    return ControlState.DEFAULT1_CLEARABLE if clearable else ControlState.OPTIONAL

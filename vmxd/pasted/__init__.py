@@ -1,0 +1,1 @@
+"""What people paste or bring, one file a format. Pure."""

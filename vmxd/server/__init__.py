@@ -1,0 +1,1 @@
+"""Hands views out: HTTP, TLS, systemd."""

@@ -1,0 +1,59 @@
+"""A scan as what a server must have at once: the metrics, ready made, and what it says of the host in its log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Final
+
+from vmxd import cpulist
+from vmxd.host.scan import Scan
+from vmxd.model.facts import Source
+from vmxd.server.exposition import Exposition, LiveFamily
+from vmxd.server.negotiate import Format
+from vmxd.server.self_metrics import LiveCollector, SelfCollector
+from vmxd.server.site import Rendered
+from vmxd.tables import FEATURES
+from vmxd.views.metrics import HostCollector, to_openmetrics, to_text
+
+_EOF: Final = b"# EOF\n"
+
+
+def render(scan: Scan, features: Collection[str] = FEATURES) -> Rendered:
+    """Render the metrics of a scan in every format; features: those that have series of their own."""
+    host, verdict = scan.inventory.host, scan.inventory.verdict
+    warnings = list(host.notes)
+    if scan.inventory.failed:
+        warnings.insert(0, f"not every MSR could be read on {cpulist.describe(scan.inventory.failed)}")
+    return Rendered(
+        expositions={format_.value: tuple(expose(scan, format_, features)) for format_ in Format},
+        kind=host.source.value,
+        root=host.root,
+        is_live=host.source is Source.LIVE,
+        is_usable=bool(verdict.usable),
+        is_comparable=bool(scan.inventory.comparable),
+        status=verdict.status.value,
+        reason=verdict.reason,
+        hint=verdict.hint or "",
+        warnings=tuple(warnings),
+    )
+
+
+def expose(scan: Scan, format_: Format, features: Collection[str] = FEATURES) -> Exposition:
+    """Return the exposition of a scan in one format."""
+    write: Callable[..., bytes] = to_text if format_ is Format.TEXT else to_openmetrics
+    end = _EOF if format_ is Format.OPENMETRICS else b""
+    fixed = write(HostCollector(scan.inventory, features), SelfCollector(scan)).removesuffix(end)
+    return Exposition.of(fixed, _live_families(write(LiveCollector()).removesuffix(end).decode()), end)
+
+
+def _live_families(text: str) -> tuple[LiveFamily, ...]:
+    """Take an exposition apart into its families, and each into its comment lines and its series without values."""
+    families: list[tuple[str, list[str]]] = []
+    for line in text.splitlines():
+        if line.startswith("#"):
+            if not families or families[-1][1]:
+                families.append(("", []))
+            families[-1] = (f"{families[-1][0]}{line}\n", families[-1][1])
+        else:
+            families[-1][1].append(line.rpartition(" ")[0])
+    return tuple((head, tuple(series)) for head, series in families)
