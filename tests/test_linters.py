@@ -10,6 +10,10 @@ import pytest
 
 from tests.helpers.support import REPOSITORY, program
 
+SCRIPTS: Final = (
+    *("tests/install-tools", "tests/deploy/completion.bash", ".ci/run"),
+    *("deploy/debian/build", "deploy/kubernetes/prometheusrules"),
+)
 GUEST_SCRIPTS: Final = ["tests/machine/guest/init", *map(str, (REPOSITORY / "tests/machine/guest").glob("*.sh"))]
 
 
@@ -28,8 +32,7 @@ def test_linter(command: str) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "tests/install-tools tests/deploy/completion.bash .ci/run "
-        "deploy/debian/build deploy/kubernetes/prometheusrules",
+        " ".join(SCRIPTS),
         f"--shell=sh --exclude=SC1091 {' '.join(GUEST_SCRIPTS)}",
     ],
     ids=["scripts", "scripts of guests"],
