@@ -19,9 +19,9 @@ FEATURE_CONTROL: Final = 0x3A
 FOREIGN: Final = (0x17, 0x494, 0x495)
 """MSRs that the tables do not have: an older one, and the next two that Intel may define."""
 
-VMX_CPU: Final = Cpu("GenuineIntel", 6, 0x55, 4, "Xeon", "0x2007006", vmx=True)
-OTHER_CPU: Final = Cpu("GenuineIntel", 6, 0x55, 7, "Xeon", "0x5003006", vmx=True)
-PLAIN_CPU: Final = Cpu("AuthenticAMD", 25, 1, 1, "EPYC", "0xa0011d1", vmx=False)
+VMX_CPU: Final = Cpu("GenuineIntel", 6, 0x55, 4, "Xeon", "0x2007006", frozenset(("vmx",)))
+OTHER_CPU: Final = Cpu("GenuineIntel", 6, 0x55, 7, "Xeon", "0x5003006", frozenset(("vmx",)))
+PLAIN_CPU: Final = Cpu("AuthenticAMD", 25, 1, 1, "EPYC", "0xa0011d1")
 
 indexes = st.sampled_from((*MSR_BY_INDEX, *FOREIGN))
 cpu_sets = st.frozensets(st.integers(0, 40), max_size=20) | st.frozensets(st.integers(0, 65535), max_size=5)

@@ -85,9 +85,10 @@ def test_every_line_that_matters_is_read(tmp_path: Path) -> None:
         stepping=4,
         model_name="Intel(R) Xeon(R) Platinum 8160 CPU @ 2.10GHz",
         microcode="0x2007006",
-        vmx=True,
-        hypervisor=False,
+        flags=frozenset(("fpu", "msr", "vmx", "smx", "ept")),
         package=1,
+        phys_bits=46,
+        virt_bits=48,
     )
 
     assert {0: expected} == found
@@ -123,9 +124,9 @@ def test_missing_lines_are_not_known(tmp_path: Path) -> None:
 
 def test_vmx_is_a_whole_word_of_flags(tmp_path: Path) -> None:
     """Only the word vmx on the line "flags" counts: not vmx_something, not the line "vmx flags"."""
-    text = "processor\t: 0\nflags\t\t: fpu vmxoff hypervisor\nvmx flags\t: vmx vnmi\n\n"
+    files = files_of(tmp_path, {CPUINFO: "processor\t: 0\nflags\t\t: fpu vmxoff hypervisor\nvmx flags\t: vmx vnmi\n\n"})
 
-    assert {0: Cpu(hypervisor=True)} == read_cpuinfo(files_of(tmp_path, {CPUINFO: text}))
+    assert {0: Cpu(flags=frozenset(("fpu", "vmxoff", "hypervisor")))} == read_cpuinfo(files)
 
 
 def test_the_kernel_names_the_kinds_of_core(tmp_path: Path) -> None:
@@ -240,6 +241,7 @@ cpu cores	: 24
 flags		: fpu msr vmx smx ept
 vmx flags	: vnmi preemption_timer
 bugs		: spectre_v1
+address sizes	: 46 bits physical, 48 bits virtual
 
 """
 

@@ -471,7 +471,7 @@ def test_a_cpu_that_goes_offline_while_read_is_offline(tmp_path: Path, error: st
 
     assert ((0, 2, 3), (1,), ()) == (host.online, host.offline, host.excluded)
     assert ((0, 2, 3), ()) == (inventory.scanned, inventory.failed)
-    assert dict.fromkeys((0, 2, 3), Cpu("GenuineIntel", vmx=True)) == host.cpus
+    assert dict.fromkeys((0, 2, 3), Cpu("GenuineIntel", flags=frozenset(("fpu", "msr", "vmx")))) == host.cpus
     assert all(1 not in by_cpu for by_cpu in host.readings.values())
 
 

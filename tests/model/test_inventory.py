@@ -285,7 +285,7 @@ def test_identity() -> None:
 def test_identity_not_recorded() -> None:
     """What /proc/cpuinfo does not say is not known; one CPU that says hypervisor is enough."""
     nothing = take_inventory(host_of({0: {}}, {})).identity
-    guest = take_inventory(host_of({0: {}, 1: {}}, {0: Cpu(), 1: Cpu(hypervisor=True)})).identity
+    guest = take_inventory(host_of({0: {}, 1: {}}, {0: Cpu(), 1: Cpu(flags=frozenset(("hypervisor",)))})).identity
 
     assert (None, None, None, None) == (nothing.vendor, nothing.model_name, nothing.signature, nothing.microcode)
     assert None is guest.signature

@@ -293,7 +293,7 @@ class TestStatus:
 
     def test_no_vmx(self) -> None:
         """Without VMX every feature is 0, all 149 of them, and nothing is left to compare."""
-        page = page_of(host_of({0: {}, 1: {}}, {0: Cpu(vmx=False), 1: Cpu(vmx=False)}))
+        page = page_of(host_of({0: {}, 1: {}}, {0: Cpu(), 1: Cpu()}))
 
         assert dict.fromkeys(FEATURES, 0) == page.by("vmx_feature")
         assert 1 == page.by("vmx_status")["no_vmx"]

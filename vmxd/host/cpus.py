@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from typing import Final
 
 from vmxd.errors import MalformedFileError, RootError
@@ -17,7 +19,7 @@ CORE_TYPES: Final = {name: f"sys/devices/cpu_{name}/cpus" for name in ("core", "
 
 RECORDED_KEYS: Final = frozenset(
     ("processor", "vendor_id", "cpu family", "model", "model name", "stepping", "microcode",
-     "physical id", "siblings", "core id", "cpu cores", "flags", "vmx flags", "bugs")
+     "physical id", "siblings", "core id", "cpu cores", "flags", "vmx flags", "bugs", "address sizes")
 )  # fmt: skip
 """The lines of proc/cpuinfo that say what a CPU is; clocks, which differ between two reads, stay out."""
 
@@ -60,11 +62,16 @@ def read_core_types(files: Files) -> dict[int, str]:
     return {cpu: name for name, path in CORE_TYPES.items() for cpu in files.read_cpulist(path) or ()}
 
 
-_USED: Final = ("vendor_id", "cpu family", "model", "stepping", "model name", "microcode", "flags", "physical id")
+_USED: Final = (
+    "vendor_id", "cpu family", "model", "stepping", "model name", "microcode", "flags", "physical id", "address sizes"
+)  # fmt: skip
 
 
 _TEXT_MAX: Final = 128
 """Characters of a name that are kept; Linux has room for 64."""
+
+
+_ADDRESS_SIZES: Final = re.compile(r"(\d{1,3}) bits physical, (\d{1,3}) bits virtual", re.ASCII)
 
 
 class _BadFieldError(ValueError):
@@ -89,8 +96,14 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
+@functools.lru_cache(maxsize=256)
+def _flags(line: str) -> frozenset[str]:
+    """Return the words of a line of flags: one object for all CPUs that have the same, of whatever host."""
+    return frozenset(line.split())
+
+
 def _cpu(fields: dict[str, str]) -> Cpu:
-    flags = fields.get("flags", "").split()
+    sizes = _ADDRESS_SIZES.fullmatch(fields.get("address sizes", ""))
     return Cpu(
         vendor=_short(fields.get("vendor_id")),
         family=_number(fields, "cpu family"),
@@ -98,9 +111,10 @@ def _cpu(fields: dict[str, str]) -> Cpu:
         stepping=_number(fields, "stepping"),
         model_name=_short(fields.get("model name")),
         microcode=_short(fields.get("microcode")),
-        vmx="vmx" in flags,
-        hypervisor="hypervisor" in flags,
+        flags=_flags(fields.get("flags", "")),
         package=_number(fields, "physical id"),
+        phys_bits=int(sizes[1]) if sizes else None,
+        virt_bits=int(sizes[2]) if sizes else None,
     )
 
 

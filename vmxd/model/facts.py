@@ -44,10 +44,23 @@ class Cpu:
     stepping: int | None = None
     model_name: str | None = None
     microcode: str | None = None
-    vmx: bool = False
-    hypervisor: bool = False
+    flags: frozenset[str] = frozenset()
+    """The words of the line "flags", one object for all CPUs with that line; empty if there is none."""
     package: int | None = None
     """The socket: "physical id", which is sysfs' physical_package_id."""
+    phys_bits: int | None = None
+    virt_bits: int | None = None
+    """Widths of physical and linear addresses, from the line "address sizes"."""
+
+    @property
+    def vmx(self) -> bool:
+        """Whether Linux lists the flag "vmx"."""
+        return "vmx" in self.flags
+
+    @property
+    def hypervisor(self) -> bool:
+        """Whether CPUID says that this CPU is a guest's."""
+        return "hypervisor" in self.flags
 
     @property
     def vmx_flag(self) -> bool | None:
