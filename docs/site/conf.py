@@ -24,7 +24,7 @@ copyright = author  # noqa: A001 (Sphinx' name)
 version = release = vmxd.__version__
 
 extensions = ["myst_parser"]
-root_doc = "docs/index"
+root_doc = "README"
 include_patterns = ["*.md", "docs/**.md", "deploy/**.md", "systemd/*.md"]
 exclude_patterns = [".*", "build", "dist", "node_modules", "tests", "bench", "vmxd"]
 html_theme = "furo"
@@ -48,7 +48,7 @@ NAVIGATION = {
     "Deploying": ["deploy/README", "systemd/README", "deploy/prometheus/README", "docs/runbooks/README",
                   "deploy/*/README", "docs/scaling"],
     "Background": ["docs/security", "docs/comparison", "docs/performance", "docs/verification", "docs/adding-a-bit"],
-    "Project": ["README", "CONTRIBUTING", "docs/releasing", "SECURITY", "CHANGELOG"],
+    "Project": ["CONTRIBUTING", "docs/releasing", "SECURITY", "CHANGELOG"],
     "More": ["docs/*"],
 }  # fmt: skip
 """Pages by caption, in order, by name or pattern. One that is not there is left out, one that is named above too."""

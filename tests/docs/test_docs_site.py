@@ -104,9 +104,7 @@ def test_every_page_can_be_reached(site: Path, pages: dict[Path, Page]) -> None:
             break
         found |= more
 
-    assert [str(site / "docs" / "index.html")] == [
-        str((site / link).resolve()) for link in pages[site / "index.html"].links
-    ]
+    assert [str(site / "README.html")] == [str((site / link).resolve()) for link in pages[site / "index.html"].links]
     assert {"genindex.html", "search.html"} >= {str(path.relative_to(site)) for path in pages.keys() - found}
 
 
@@ -180,7 +178,6 @@ COUNTS: Final = {
     r"\b(?<!-)(\d+) features with their names\b": len(FEATURES),
     r"\ball (\d+) (?:are 0|at 0)\b": len(FEATURES),
     r"\b(\d+) of them features\b": len(FEATURES),
-    r"\bshows (\d+) of\b": sum(feature.row.cpuinfo for feature in FEATURES.values()),
     r"\bit has (\d+) names\b": sum(feature.row.cpuinfo for feature in FEATURES.values()),
     r"\b(\d+) more are known to the kernel": sum(
         not feature.row.cpuinfo for feature in FEATURES.values() if feature.row.linux
