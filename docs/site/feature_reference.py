@@ -10,6 +10,7 @@ from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, m
 from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import AllOf, Bit, Control, Field, Flag, Layout, MayBeZero, Msr, Unnamed
+from vmxd.tables.versions import LIBVIRT, LINUX, QEMU
 
 _HEAD: Final = """# Features
 
@@ -21,9 +22,9 @@ IA32_PAT"), vmxd asks which.
 
 - **bit**: of the MSR, 0 to 63; where it is 1, software can use the feature. Of a control, its number *n* in the VMCS
   stands before it: control *n* may be 1 where bit *n* + 32 is 1.
-- **Linux**: `VMX_FEATURE_*` of `arch/x86/include/asm/vmxfeatures.h`, Linux 6.12. **cpuinfo**: the flag on the line
+- **Linux**: `VMX_FEATURE_*` of `arch/x86/include/asm/vmxfeatures.h`, Linux {LINUX}. **cpuinfo**: the flag on the line
   `vmx flags` of /proc/cpuinfo.
-- **QEMU, libvirt**: the CPU property, QEMU 10.0 and libvirt 11.3; one name where both have it.
+- **QEMU, libvirt**: the CPU property, QEMU {QEMU} and libvirt {LIBVIRT}; one name where both have it.
 - **hosts**: recordings of real machines in `tests/hosts` that have it on every CPU, of those on which it is known. A
   hint at how common it is, not a census.
 
@@ -35,7 +36,7 @@ _COLUMNS: Final = "| feature | bit | SDM | Linux | cpuinfo | QEMU, libvirt | hos
 
 def page(inventories: Sequence[Inventory]) -> str:
     """Return the page. inventories: those of the real recordings."""
-    parts = [_HEAD.format(features=len(FEATURES), msrs=len(MSRS) - 1)]
+    parts = [_HEAD.format(features=len(FEATURES), msrs=len(MSRS) - 1, LINUX=LINUX, QEMU=QEMU, LIBVIRT=LIBVIRT)]
     own = [msr for msr in MSRS if msr.twin_of is None and msr.index != IA32_FEATURE_CONTROL]
     sections = [*(_msr(msr, inventories) for msr in own), _derived(inventories), _feature_control()]
     return "\n".join([*parts, *("\n".join(lines) + "\n" for lines in sections)])

@@ -354,6 +354,8 @@ def test_features_as_json() -> None:
     assert "vmxd.features/1" == document["schema"]
     assert ["ept", "vpid"] == [feature["name"] for feature in document["features"]]
     assert 21 == len(document["msrs"])
+    sources = "".join(f"{name} {version}\n" for name, version in document["sources"].items())
+    assert sources == vmxd("features", "--sources").stdout
 
 
 # serve -------------------------------------------------------------------------------------------------------------

@@ -18,14 +18,14 @@ from vmxd.tables import MSR_BY_INDEX
 pytestmark = [pytest.mark.machine, pytest.mark.parametrize("guest", MATRIX, indirect=True, ids=str)]
 
 NEVER_SHOWN: Final = {"eptp_switching"}
-"""Linux 5.6 to 6.12 takes the high half of IA32_VMX_VMFUNC, where the bits are not (kernel/cpu/feat_ctl.c)."""
+"""Linux 5.6 to 7.3 takes the high half of IA32_VMX_VMFUNC, where the bits are not (kernel/cpu/feat_ctl.c)."""
 
 
 OLD_FLAGS: Final = {
     "tpr_shadow": "vtpr", "vnmi": "vnmi", "flexpriority": "flexpriority", "ept": "ept", "vpid": "vnmi",
     "ept_ad": "ept_ad",
 }  # fmt: skip
-"""Flag in the line "flags" -> feature it stands for. "vpid" follows vnmi: Linux 5.6 to 6.12 looks for VPID's bit in the
+"""Flag in the line "flags" -> feature it stands for. "vpid" follows vnmi: Linux 5.6 to 7.3 looks for VPID's bit in the
 word of the pin-based controls (kernel/cpu/feat_ctl.c)."""
 
 

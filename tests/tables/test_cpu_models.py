@@ -11,8 +11,9 @@ import pytest
 from tests.helpers import qemu
 from tests.helpers.support import program
 from vmxd.tables import FEATURES, MSR_BY_INDEX
-from vmxd.tables.cpu_models import CPU_MODELS, QEMU_VERSION, cpu_model_names, features_of, find_cpu_model
+from vmxd.tables.cpu_models import CPU_MODELS, cpu_model_names, features_of, find_cpu_model
 from vmxd.tables.rows import MayBeZero
+from vmxd.tables.versions import QEMU
 
 RECORDED: Final = json.loads(qemu.RECORDING.read_text())
 MAY_BE_ZERO: Final = {f.row.of: name for name, f in FEATURES.items() if isinstance(f.row, MayBeZero)}
@@ -58,7 +59,7 @@ def test_the_table_has_qemus_models_and_no_other() -> None:
     models = {name for group in RECORDED["groups"] for name in group["models"]}
     aliases = {name: found for name, found in RECORDED["aliases"].items() if f"{name}-v1" != found}
 
-    assert RECORDED["qemu"] == QEMU_VERSION
+    assert RECORDED["qemu"] == QEMU
     assert models == {f"{model.name}-v{version}" for model in CPU_MODELS for version in range(1, model.versions + 1)}
     assert aliases == {
         alias: f"{model.name}-v{version}" for model in CPU_MODELS for alias, version in model.aliases.items()

@@ -34,6 +34,11 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print JSON, with MSRs and fields too (docs/schema/features-1.json)"
     )
+    parser.add_argument(
+        "--sources",
+        action="store_true",
+        help="print the versions of Linux, QEMU, libvirt and the SDM that these are of",
+    )
     parser.set_defaults(run=run)
 
 
@@ -41,8 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the features. Raises UsageError for a name that no feature has."""
     from vmxd.tables import FEATURES
     from vmxd.tables.find import find_feature, split_names
+    from vmxd.tables.versions import SOURCES
     from vmxd.views import features as catalogue
 
+    if arguments.sources:
+        write("".join(f"{name} {version}\n" for name, version in SOURCES.items()).encode())
+        return EXIT_FINE
     chosen = [find_feature(name) for name in split_names(arguments.names)] or list(FEATURES.values())
     if arguments.json:
         from vmxd.views.json import tables_document, to_json

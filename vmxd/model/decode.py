@@ -117,10 +117,10 @@ def fields_of(msr: Msr, value: int) -> dict[str, int]:
 
 
 def cpuinfo_flags(features: Mapping[str, Presence]) -> tuple[str, ...]:
-    """Return the flags that Linux 6.12 derives for the "vmx flags" line of /proc/cpuinfo, in its order.
+    """Return the flags that Linux derives for the "vmx flags" line of /proc/cpuinfo, in its order.
 
     True to the hardware: Linux itself reads the wrong half of IA32_VMX_VMFUNC and so never prints eptp_switching
-    (kernel/cpu/feat_ctl.c, 5.6 to 6.12).
+    (kernel/cpu/feat_ctl.c, 5.6 to 7.3).
     """
     shown = (f for f in FEATURES.values() if f.cpuinfo_flag and features[f.name] is Presence.PRESENT)
     return tuple(f.name for f in sorted(shown, key=lambda f: f.linux_position or 0))

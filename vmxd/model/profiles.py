@@ -11,6 +11,7 @@ from typing import Final
 
 from vmxd.errors import UsageError
 from vmxd.tables.find import closest
+from vmxd.tables.versions import QEMU
 
 QEMU_PREFIX: Final = "qemu-"
 """What the profile of a CPU model begins with: qemu-SapphireRapids-v2. No file may define such a name."""
@@ -83,14 +84,12 @@ def cpu_model_profile(name: str) -> Profile:
             f"{QEMU_PREFIX}{model.name}-v{version}",
             f"QEMU's CPU model {model.name}, version {version} of {model.versions}, with vmx=on",
             cpu_models.features_of(model, version),
-            source=f"QEMU {cpu_models.QEMU_VERSION} target/i386/cpu.c",
+            source=f"QEMU {QEMU} target/i386/cpu.c",
         )
     stem = cpu_models.find_cpu_model(name.casefold().rpartition("-v")[0])
     if stem is not None and name.rpartition("-v")[2].isdecimal():
         last = f"{stem[0].name}-v{stem[0].versions}"
-        raise UsageError(
-            f"no CPU model is called {name!r}", f"the last that QEMU {cpu_models.QEMU_VERSION} has is {last}"
-        )
+        raise UsageError(f"no CPU model is called {name!r}", f"the last that QEMU {QEMU} has is {last}")
     names = closest(name, cpu_models.cpu_model_names())
     raise UsageError(f"no CPU model with VMX is called {name!r}", _hint(names, "vmxd check --list-cpu-models"))
 

@@ -1,6 +1,6 @@
 """QEMU's named CPU models: the VMX features that each wants where a guest is given VMX (``-cpu MODEL,vmx=on``).
 
-From QEMU 11.1.3, as it answers itself (tests/helpers/qemu.py asks it): the features that are left once QEMU has
+From QEMU (versions.py), as it answers itself (tests/helpers/qemu.py asks it): the features that are left once QEMU has
 taken out those whose CPUID flag the model lacks, so not quite what target/i386/cpu.c lists. A model without VMX
 features is no row. Of a control QEMU also wants that it may be 0; no CPU is known to force one that it names.
 
@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vmxd.tables import FEATURES
-
-QEMU_VERSION: Final = "11.1.3"
 
 
 @dataclass(frozen=True, slots=True)

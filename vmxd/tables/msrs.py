@@ -4,8 +4,8 @@ A new bit is one new line here. Names follow one rule: the flag of /proc/cpuinfo
 one, else Linux' VMX_FEATURE_* in lower case, else QEMU's vmx-* property with underscores where that is right, else the
 SDM's words in snake_case; VM-exit controls start with exit_, VM-entry controls with entry_.
 
-Checked against: Linux 6.12 vmxfeatures.h, QEMU 10.0 target/i386/cpu.c, libvirt 11.3 cpu_map, SDM of 2026. Where these
-disagree the row has the name that is right and a comment says who differs.
+Checked against the sources of versions.py; where these disagree the row has the name that is right, and a comment says
+who differs.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from vmxd.model.kvm import NestedView
 from vmxd.tables import Feature, msr_name
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import AllOf, Control, Field, Flag, MayBeZero, Msr, Unnamed
+from vmxd.tables.versions import SOURCES
 
 SHOW_SCHEMA: Final = "vmxd.show/1"
 FEATURES_SCHEMA: Final = "vmxd.features/1"
@@ -154,6 +155,7 @@ def tables_document(features: Sequence[Feature]) -> Json:
     return {
         "schema": FEATURES_SCHEMA,
         "vmxd": vmxd.__version__,
+        "sources": dict(SOURCES),
         "msrs": [msr_document(msr) for msr in MSRS],
         "features": [feature_document(feature) for feature in features],
     }

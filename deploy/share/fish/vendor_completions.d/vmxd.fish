@@ -160,6 +160,7 @@ complete -c vmxd -n '_shtab_vmxd_using check' -l list-cpu-models -d 'list QEMU'"
 complete -c vmxd -n '_shtab_vmxd_using; and test $_shtab_vmxd_npos -eq 0' -a features -d 'list every feature that vmxd knows, with its names elsewhere'
 complete -c vmxd -n '_shtab_vmxd_using features' -s h -l help -d 'show this help message and exit'
 complete -c vmxd -n '_shtab_vmxd_using features' -l json -d 'print JSON, with MSRs and fields too (docs/schema/features-1.json)'
+complete -c vmxd -n '_shtab_vmxd_using features' -l sources -d 'print the versions of Linux, QEMU, libvirt and the SDM that these are of'
 complete -c vmxd -n '_shtab_vmxd_using features; and test $_shtab_vmxd_npos -ge 0' -ka "(_vmxd_features)" -d 'only these'
 complete -c vmxd -n '_shtab_vmxd_using; and test $_shtab_vmxd_npos -eq 0' -a fleet -d 'ask many hosts at once, through Prometheus or a directory of recordings'
 complete -c vmxd -n '_shtab_vmxd_using fleet' -s h -l help -d 'show this help message and exit'
