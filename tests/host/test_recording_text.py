@@ -196,7 +196,7 @@ def use(root: Path) -> str | None:
         result = scan(str(root))
     except VmxdError as error:
         return f"{error}\n{error.hint}"
-    layout.to_plain(show.show_lines(result.inventory))
+    layout.lines_text(show.show_lines(result.inventory))
     json.to_json(json.inventory_document(result.inventory))
     metrics.to_text(metrics.HostCollector(result.inventory), self_metrics.SelfCollector(result))
     return None

@@ -21,7 +21,7 @@ from vmxd.model.facts import Host, Missing, Reading
 from vmxd.model.inventory import take_inventory
 from vmxd.views.diff import Side, diff_document, diff_lines
 from vmxd.views.json import to_json
-from vmxd.views.lines import to_plain
+from vmxd.views.lines import lines_text
 
 SCHEMA = Draft202012Validator(json.loads((REPOSITORY / "docs/schema/diff-1.json").read_text()))
 
@@ -265,7 +265,7 @@ def test_any_two_hosts_fit_any_terminal(one: Host, other: Host, width: int) -> N
     """No line is wider than the terminal, and each feature that differs has one row."""
     a, b = (Side(take_inventory(host), None) for host in (one, other))
     found = host_difference(a.inventory, b.inventory)
-    lines = to_plain(diff_lines(a, b, found, width)).splitlines()
+    lines = lines_text(diff_lines(a, b, found, width)).splitlines()
 
     assert [] == [line for line in lines if len(line) > width]
     assert sorted(found.features.differing) == sorted(

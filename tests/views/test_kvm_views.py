@@ -15,7 +15,7 @@ from vmxd.host.changes import MSR_FILE
 from vmxd.host.kvm_file import KVM_FILE
 from vmxd.host.scan import scan
 from vmxd.tables import FEATURES
-from vmxd.views.lines import to_plain
+from vmxd.views.lines import lines_text
 from vmxd.views.metrics import HostCollector, to_text
 from vmxd.views.show import show_lines
 from vmxd.views.words import summary_lines
@@ -155,7 +155,7 @@ def test_an_msr_that_kvm_refuses_is_unknown(root: Path) -> None:
 
 def test_the_features_say_where_guests_differ() -> None:
     """A row says what guests get beyond the CPU, or not of it, and nothing where the two agree."""
-    lines = to_plain(show_lines(scan(str(NESTED)).inventory)).splitlines()
+    lines = lines_text(show_lines(scan(str(NESTED)).inventory)).splitlines()
     rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines if line.startswith("  ")}
 
     assert "on       left off by KVM (enable_apicv); not for guests" == rows["posted_intr"]

@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from vmxd.errors import RootError, VmxdError
@@ -41,19 +41,12 @@ def terminal_width() -> int | None:
         return None
 
 
-def write_lines(lines: Sequence[Line]) -> None:
-    """Write lines to standard output, in colour where it is a terminal and rich is installed. Raises VmxdError."""
-    from vmxd.views.lines import to_plain
+def write_lines(lines: Iterable[Line]) -> None:
+    """Write lines to standard output, in colour if that is a terminal that has any. Raises VmxdError."""
+    from vmxd.views.lines import lines_text
 
-    text = to_plain(lines)
-    if os.isatty(1):
-        try:
-            from vmxd.views.terminal import to_terminal
-        except ImportError:
-            pass
-        else:
-            text = to_terminal(lines)
-    write(text.encode(errors="replace"))
+    colour = os.isatty(1) and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+    write(lines_text(lines, colour=colour).encode())
 
 
 def say(notes: Iterable[str]) -> None:
@@ -67,7 +60,9 @@ def complain(text: str) -> None:
 
     What a terminal would obey becomes a question mark: names come from anybody's labels and directories.
     """
-    text = "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+    from vmxd.views.lines import printable
+
+    text = "\n".join(map(printable, text.split("\n")))
     if sys.stderr is not None:  # None where it is closed
         with contextlib.suppress(OSError):
             print(text, file=sys.stderr, flush=True)

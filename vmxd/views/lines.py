@@ -1,4 +1,4 @@
-"""Lines for a terminal or a pipe, laid out once: parts that have a tone, printed plain or by terminal.py in colour."""
+"""Text for a terminal or a pipe: lines of parts that have a tone, laid out once, plain or in colour."""
 
 from __future__ import annotations
 
@@ -10,33 +10,49 @@ from typing import Final
 
 
 class Tone(enum.Enum):
-    """What a part of a line is; colour only repeats what the words say."""
+    """How a part of a line looks, as an SGR parameter (ECMA-48); colour only repeats what the words say."""
 
-    PLAIN = "plain"
-    TITLE = "title"
-    FAINT = "faint"
-    GOOD = "good"
-    BAD = "bad"
-    DOUBT = "doubt"
+    PLAIN = ""
+    TITLE = "1"
+    FAINT = "2"
+    GOOD = "32"
+    BAD = "1;31"
+    DOUBT = "33"
 
 
 Part = tuple[str, Tone]
 Line = tuple[Part, ...]
 
 _ROOM: Final = 24
-"""Columns that a text needs beside what it belongs to; with fewer it goes below."""
+"""Columns that a text needs beside its head; with fewer it goes below."""
 _BELOW: Final = 4
 _WORD_ENDS: Final = re.compile(r"(\s+|(?<=,)(?=\S))")
 """Where a line may break: also within a list of CPUs."""
+_GAP: Final = "  "
+_NUMBER: Final = re.compile(r"\+?\d[\d,]*(\.\d+)?", re.ASCII)
 
 
-def to_plain(lines: Iterable[Line]) -> str:
-    """Return lines as text without colour, newline at the end; no line ends in spaces."""
-    return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in lines)
+def printable(text: str) -> str:
+    """Put a question mark in place of each character that a terminal would obey."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def lines_text(lines: Iterable[Line], *, colour: bool = False) -> str:
+    """Render lines as text, newline at the end; no line ends in spaces, and nothing in it moves a cursor."""
+    return "".join(_rendered(line, colour=colour) + "\n" for line in lines)
+
+
+def _rendered(line: Line, *, colour: bool) -> str:
+    parts = [(printable(text), tone) for text, tone in line]
+    while parts and not (last := parts[-1][0].rstrip()):
+        parts.pop()
+    if parts:
+        parts[-1] = last, parts[-1][1]
+    return "".join(f"\x1b[{tone.value}m{text}\x1b[0m" if colour and tone.value else text for text, tone in parts)
 
 
 def beside(head: Sequence[Part], said: Part, indent: int, width: int | None) -> list[Line]:
-    """Return a head with a text beside it, in the column ``indent`` and wrapped there; below it where that is narrow.
+    """Lay a text out beside a head, in the column ``indent`` and wrapped there; below the head if that is narrow.
 
     width: columns of the terminal; None: do not wrap.
     """
@@ -48,8 +64,45 @@ def beside(head: Sequence[Part], said: Part, indent: int, width: int | None) -> 
     lines: list[Line] = []
     if below := width - taken < min(_ROOM, len(text)):
         lines, taken = [tuple(head)], min(_BELOW, width // 4)
-    wrapper = textwrap.TextWrapper(max(1, width - taken), break_on_hyphens=False)
-    wrapper.wordsep_simple_re = _WORD_ENDS
-    wrapped = wrapper.wrap(text)
+    wrapped = _wrap(text, width - taken)
     lines += [((" " * taken, Tone.PLAIN), (each, tone)) for each in wrapped]
     return lines if below else [(*head, gap, (wrapped[0], tone)), *lines[1:]]
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    wrapper = textwrap.TextWrapper(max(1, width), break_on_hyphens=False)
+    wrapper.wordsep_simple_re = _WORD_ENDS
+    return wrapper.wrap(text) or [""]
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = None) -> list[Line]:
+    """Lay out rows in aligned columns under their headers, columns of numbers to the right.
+
+    width: columns of the terminal, into which the widest texts are wrapped; numbers never are. None: do not wrap.
+    """
+    cells = [tuple(map(printable, row)) for row in (headers, *rows)]
+    right = [is_numeric(row[column] for row in cells[1:]) for column in range(len(headers))]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+    texts = [column for column, number in enumerate(right) if not number]
+    while width is not None and texts and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
+        widest = max(texts, key=widths.__getitem__)
+        if widths[widest] <= _BELOW:
+            break
+        widths[widest] -= 1
+    lines: list[Line] = []
+    for number, row in enumerate(cells):
+        wrapped = [_wrap(cell, widths[column]) for column, cell in enumerate(row)]
+        for at in range(max(map(len, wrapped))):
+            columns = [each[at] if at < len(each) else "" for each in wrapped]
+            text = _GAP.join(
+                f"{cell:>{widths[column]}}" if right[column] else f"{cell:<{widths[column]}}"
+                for column, cell in enumerate(columns)
+            )
+            lines.append(((text, Tone.PLAIN if number else Tone.FAINT),))
+    return lines
+
+
+def is_numeric(cells: Iterable[str]) -> bool:
+    """Whether the cells of a column are numbers; some may be empty, or a dash for none."""
+    distinct = set(cells) - {"", "-"}
+    return bool(distinct) and all(map(_NUMBER.fullmatch, distinct))

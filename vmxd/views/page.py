@@ -1,21 +1,17 @@
-"""The page at /. The only user of Jinja2."""
+"""The page at /."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import time
-from importlib import resources
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import vmxd
 from vmxd import cpulist
 from vmxd.model.facts import Missing, Source
 from vmxd.model.inventory import Inventory
-from vmxd.views import cpu_map, page_view
+from vmxd.views import cpu_map, html, page_view
 from vmxd.views.words import no_fingerprint
 
 NOTICE: Final = b"<!-- notice -->"
@@ -28,26 +24,13 @@ def render_page(inventory: Inventory, telemetry_path: str) -> tuple[bytes, str]:
 
     Everything that came from the host is escaped; style and script are inline, and allowed by their hashes.
     """
-    templates = resources.files("vmxd.views") / "templates"
-    style, script = ((templates / name).read_text("utf-8") for name in ("page.css", "page.js"))
-    policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    environment = Environment(
-        loader=PackageLoader("vmxd.views"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     host, groups = inventory.host, page_view.feature_groups(inventory)
     parameters = host.kvm_parameters
-    html = environment.get_template("page.html").render(
+    page, policy = html.render(
+        "vmxd.views",
+        "page",
         version=vmxd.__version__,
         telemetry_path=telemetry_path,
-        style=Markup(style),  # noqa: S704 (our own)
-        script=Markup(script),  # noqa: S704
         notice=Markup(NOTICE.decode()),  # noqa: S704
         inventory=inventory,
         is_recording=host.source is Source.RECORDING,
@@ -65,7 +48,7 @@ def render_page(inventory: Inventory, telemetry_path: str) -> tuple[bytes, str]:
         nested=page_view.nested_text(inventory),
         msrs=page_view.msr_rows(inventory),
     )
-    return html.encode(errors="replace"), policy
+    return page.encode(), f"{policy}; frame-ancestors 'none'"
 
 
 def _cpu_rows(inventory: Inventory) -> list[tuple[str, str, int, str]]:
@@ -78,7 +61,3 @@ def _cpu_rows(inventory: Inventory) -> list[tuple[str, str, int, str]]:
         for kind, words in cpu_map.KINDS.items()
         if by_kind[kind]
     ]
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

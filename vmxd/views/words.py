@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,35 @@ from vmxd.model.profiles import Fit
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.errnos import explain, explain_kvm
 from vmxd.tables.rows import Bit, Flag, Msr
+
+_STATUS: Final = {
+    "usable": "VMX may be used",
+    "disabled_by_firmware": "firmware has locked VMX off in IA32_FEATURE_CONTROL",
+    "smx_only": "firmware allows VMX inside SMX (Intel TXT) only",
+    "unlocked": "IA32_FEATURE_CONTROL is not locked, so VMXON faults",
+    "no_vmx": "there is no VMX",
+    "unreadable": "the CPU has or may have VMX, but its MSRs cannot be read",
+    "unknown": "whether VMX may be used is not known: IA32_FEATURE_CONTROL was not recorded or could not be read",
+}
+_NOISE: Final = re.compile(
+    r"\((?:R|TM)\)|\b(?:CPU|Processor)\b|\bIntel(?=\W+[A-Z])|\b\d+(?:st|nd|rd|th) Gen\b|(?:\b0 )?@ *[\d.]+ ?GHz",
+    re.IGNORECASE,
+)
+
+
+def status_sentence(status: str) -> str:
+    """Word a status, as in vmx_status; one that this vmxd does not know is its own word."""
+    return _STATUS.get(status, status)
+
+
+def failed_sentence(count: int) -> str:
+    """Say on how many CPUs an MSR could not be read."""
+    return f"an MSR could not be read on {count:,} CPU{'s' * (count != 1)}"
+
+
+def short_model_name(name: str) -> str:
+    """Shorten a CPU's model name: no trademarks, generation, frequency, nor words that most names have."""
+    return " ".join(_NOISE.sub(" ", name).split()) or name
 
 
 def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:

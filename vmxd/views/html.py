@@ -1,0 +1,42 @@
+"""Pages of HTML from templates: one environment, one Content-Security-Policy. The only user of Jinja2."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+from typing import Final
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from vmxd.views.lines import printable
+
+_POLICY: Final = (
+    "default-src 'none'; style-src {style}; script-src {script}; img-src data:; base-uri 'none'; form-action 'none'"
+)
+
+
+def render(package: str, name: str, **values: object) -> tuple[str, str]:
+    """Render NAME.html of a package's templates, with NAME.css and NAME.js in it, and its Content-Security-Policy.
+
+    The template has the policy, the style sheet and the script as ``policy``, ``style`` and ``script``. The policy
+    allows these two by their hashes and nothing else. Every other text is escaped, and holds no control character.
+    """
+    templates = resources.files(package) / "templates"
+    page, style, script = ((templates / f"{name}.{suffix}").read_text("utf-8") for suffix in ("html", "css", "js"))
+    policy = _POLICY.format(style=_hash(style), script=_hash(script))
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else printable(value),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["count"] = "{:,}".format
+    ours = {"style": Markup(style), "script": Markup(script)}  # noqa: S704 (our own)
+    return environment.from_string(page).render(policy=Markup(policy), **ours, **values), policy  # noqa: S704
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
