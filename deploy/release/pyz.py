@@ -2,7 +2,7 @@
 
 Nothing in it is compiled: a zip file cannot be loaded from by the dynamic linker, and unpacking it first would leave
 files on the host. So MarkupSafe and PyYAML are in it as Python, and psutil and bcrypt are not in it: vmxd counts CPUs
-without psutil, and refuses passwords in --web.config.file without bcrypt. One host asks no Prometheus: no urllib3.
+without psutil, and refuses passwords in --web.config.file without bcrypt.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import http.server
 import json
-import os
 import socket
 import ssl
 import threading
@@ -18,7 +17,8 @@ from typing import Final
 import pytest
 
 from tests.helpers.certificates import make_authority, make_pair
-from tests.helpers.support import HOSTS, vmxd
+from tests.helpers.inside import vmxd
+from tests.helpers.support import HOSTS
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 EMPTY: Final = {"status": "success", "data": {"resultType": "vector", "result": []}}
@@ -48,6 +48,11 @@ def vector(labels: object, *values: str) -> Answer:
     """Return a handler that answers one series."""
     series = {"metric": labels, "values": [[1e9, value] for value in values]}
     return reply_json({"status": "success", "data": {"resultType": "matrix", "result": [series]}})
+
+
+def one(labels: object, value: object = "1", at: object = 1e9) -> dict[str, object]:
+    """Return a document of one series."""
+    return {"status": "success", "data": {"resultType": "vector", "result": [{"metric": labels, "value": [at, value]}]}}
 
 
 @contextlib.contextmanager
@@ -106,7 +111,62 @@ def hang_up(request: http.server.BaseHTTPRequestHandler) -> None:
     request.connection.shutdown(socket.SHUT_RDWR)
 
 
-BOMB: Final = gzip.compress(bytes(257 << 20), 1)
+def endlessly(begin: bytes, again: bytes, pause: float = 0.05) -> Answer:
+    """Return a handler that sends bytes again and again until the client has had enough."""
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.close_connection = True
+        request.wfile.write(begin)
+        for _ in range(int(10 / max(pause, 0.001))):
+            request.wfile.write(again)
+            time.sleep(pause)
+
+    return answer
+
+
+OK: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+CHUNKED: Final = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+ENDLESS: Final = {
+    "status line": endlessly(b"HTTP/1.1 200 ", b"O"),
+    "header": endlessly(OK + b"X-Long: ", b"x"),
+    "headers": endlessly(OK, b"X-More: x\r\n", 0.1),
+    "100 Continue": endlessly(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "chunk line": endlessly(CHUNKED, b"0"),
+    "chunks": endlessly(CHUNKED, b"1\r\n \r\n"),
+    "trailer": endlessly(CHUNKED + b"0\r\n", b"X: x\r\n"),
+    "body": endlessly(OK + b"\r\n", b" "),
+}
+"""Answers that never end, each part of them in time."""
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_deadline(name: str) -> None:
+    """--timeout holds for the whole answer, wherever a server takes its time."""
+    with answering(ENDLESS[name]) as url:
+        said = refused(url, "--timeout=0.4")
+
+    assert "URL did not answer within 0.4 s\nhint: allow more with --timeout, or ask for less" == said
+
+
+def test_deadline_of_all_queries() -> None:
+    """A server that answers each query in time, and all of them too late, has not answered."""
+
+    def slow(request: http.server.BaseHTTPRequestHandler) -> None:
+        time.sleep(0.3)
+        reply_json({"status": "success", "data": {"result": [{"metric": EVERY_LABEL, "value": [1e9, "1"]}]}})(request)
+
+    with answering(slow) as url:
+        said = refused(url, "--timeout=0.8")
+
+    assert "URL did not answer within 0.8 s" in said
+
+
+EVERY_LABEL: Final = {
+    "instance": "a", "signature": "06-55-04", "status": "usable", "release": "6.1", "feature": "ept",
+    "msr": "IA32_VMX_BASIC", "value": "0x1", "state": "failed", "fingerprint": "0" * 12,
+}  # fmt: skip
+BOMB: Final = gzip.compress(bytes(129 << 20), 1)
+BRACKETS: Final = gzip.compress(b'{"status":"success","data":{"result":[' + b"[[],[]]," * 4_000_000 + b"[]]}}", 1)
 BAD_QUERY: Final = json.dumps({"status": "error", "errorType": "bad_data", "error": "parse\x1b[31m error"}).encode()
 
 ANSWERS: Final = {
@@ -125,7 +185,15 @@ ANSWERS: Final = {
     "cut JSON": (reply(200, b'{"status":"success","data":{"resu'), "URL sent JSON that is cut off", "ask again"),
     "deep JSON": (reply(200, b"[" * 100_000), "URL sent JSON that is cut off or damaged", "ask again"),
     "empty": (reply_json(EMPTY), "URL has no metrics of vmxd", "docs/first-hour.md"),
-    "bomb": (reply(200, BOMB, Content_Encoding="gzip"), "URL answered with more than 256 MiB", "--selector"),
+    "no label": (reply_json(one({"instance": "a"})), "URL has a series of vmx_status without the label", "labeldrop"),
+    "digits": (reply_json(one(EVERY_LABEL, 10**400)), "what is no vector", "is it"),
+    "more digits": (reply(200, b"[" + b"9" * 5000 + b"]"), "URL sent JSON that is cut off or damaged", "ask again"),
+    "half a CPU": (reply_json(one(EVERY_LABEL, 0.5)), "URL says that the number of CPUs is 0.5", "is it"),
+    "late": (reply_json(one(EVERY_LABEL, at=1e18)), "what is no vector", "is it"),
+    "number of warnings": (reply_json({**one(EVERY_LABEL), "warnings": 5}), "with warnings that are no list", "is it"),
+    "not implemented": (reply(501, b""), "URL answered 501", "/api/v1/query"),
+    "bomb": (reply(200, BOMB, Content_Encoding="gzip"), "URL answered with more than 128 MiB", "--selector"),
+    "brackets": (reply(200, BRACKETS, Content_Encoding="gzip"), "answered with more than 4,000,000 values", "--select"),
     "no gzip": (reply(200, b"{}", Content_Encoding="gzip"), "URL sent what is no gzip", "is it a Prometheus?"),
     "silent": (silent, "URL did not answer within 0.5 s", "--timeout"),
     "drip": (drip, "URL did not answer within 0.5 s", "--timeout"),
@@ -182,11 +250,11 @@ def test_pasted_url(page: str) -> None:
     ],
     ids=["refused", "no scheme", "SOCKS", "brackets"],
 )
-def test_proxy(proxy: str, message: str) -> None:
+def test_proxy(proxy: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment's proxy is named where it is at fault, without its password."""
-    done = vmxd(
-        "fleet", "summary", "--prometheus", "http://10.0.0.1", env={**os.environ, "http_proxy": proxy, "no_proxy": ""}
-    )
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    done = vmxd("fleet", "summary", "--prometheus", "http://10.0.0.1")
     said, hint = done.stderr.replace("http://10.0.0.1", "URL").splitlines()
 
     assert (2, f"vmxd: {message}") == (done.returncode, said)
@@ -223,11 +291,8 @@ def test_recordings_take_no_prometheus_options() -> None:
 
 def test_partial_answers() -> None:
     """An answer that is incomplete is said to be: nothing counts as complete that may not be."""
-    host = {"__name__": "vmx_host_info", "instance": "a", "signature": "06-55-04"}
-    result = [{"metric": host, "value": [1e9, "1"]}]
     for incomplete, said in (({"warnings": ["store 7 is down"]}, "store 7 is down"), ({"isPartial": True}, "in part")):
-        document = {"status": "success", "data": {"resultType": "vector", "result": result}, **incomplete}
-        with answering(reply_json(document)) as url:
+        with answering(reply_json({**one({**EVERY_LABEL, "feature": "vpid"}), **incomplete})) as url:
             answer = vmxd("fleet", "lacks", "ept", "--prometheus", url, "--json")
 
         assert 2 == answer.returncode

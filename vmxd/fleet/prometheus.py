@@ -13,17 +13,19 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
-from vmxd.fleet.api import Api, PrometheusError, Series
+from vmxd.fleet.api import Api, Series
 from vmxd.fleet.kinds import NO_VMX, make_kind, msr_index, msr_value
 from vmxd.fleet.model import Fleet, FleetHost, Kind
 from vmxd.fleet.selector import OWN_LABELS, parse_selector
 from vmxd.fleet.targets import name_hosts
+from vmxd.fleet.transport import PrometheusError
 
 Target = frozenset[tuple[str, str]]
 """What tells one target from another: its labels, those of the metrics themselves left out."""
 
 BATCH: Final = 100
 """Hosts named in one query."""
+_CPUS_MAX: Final = 1 << 20
 ALONE_MAX: Final = 250
 """Hosts that no fingerprint stands for and that are looked at all the same, one by one."""
 
@@ -127,8 +129,8 @@ class _Reader:
         ]
         return Fleet(name_hosts(found), self._api.url, self._at, tuple(self._api.warnings))
 
-    def _query(self, metric: str, *matchers: str, suffix: str = "") -> list[Series]:
-        return self._api.query(f"{metric}{{{all_of(self._asked.selected, *matchers)}}}{suffix}", self._at)
+    def _query(self, metric: str, *matchers: str, suffix: str = "", needs: Iterable[str] = ()) -> list[Series]:
+        return self._api.query(f"{metric}{{{all_of(self._asked.selected, *matchers)}}}{suffix}", self._at, needs)
 
     def _down(self) -> list[Series]:
         """Ask for targets that are down, of jobs in which there is a vmxd, or was an hour or a day ago."""
@@ -158,21 +160,24 @@ class _Reader:
                     hosts[target] = change(hosts[target], series)
 
         put(
-            self._query("vmx_status", suffix=" == 1"),
+            self._query("vmx_status", suffix=" == 1", needs=("status",)),
             lambda host, series: replace(
                 host,
-                status=series.labels.get("status"),
-                reason=_REASONS.get(series.labels.get("status", "")),
+                status=series.labels["status"],
+                reason=_REASONS.get(series.labels["status"]),
             ),
         )
-        put(self._query("vmx_kernel_info"), lambda host, series: replace(host, kernel=series.labels.get("release")))
+        put(
+            self._query("vmx_kernel_info", needs=("release",)),
+            lambda host, series: replace(host, kernel=series.labels["release"]),
+        )
         put(
             self._query("vmx_inconsistent_cpus", suffix=" > 0"),
-            lambda host, series: replace(host, inconsistent=int(series.value)),
+            lambda host, series: replace(host, inconsistent=self._cpus(series)),
         )
         put(
             self._query("vmx_cpus", 'state="failed"', suffix=" > 0"),
-            lambda host, series: replace(host, failed=int(series.value)),
+            lambda host, series: replace(host, failed=self._cpus(series)),
         )
         put(
             self._query("vmxd_recording_stale", suffix=" == 1"),
@@ -180,6 +185,12 @@ class _Reader:
         )
         if self._asked.nested:
             self._tell_nested(put)
+
+    def _cpus(self, series: Series) -> int:
+        if not series.value.is_integer() or not 0 <= series.value <= _CPUS_MAX:
+            message = f"{self._api.url} says that the number of CPUs is {series.value:g}"
+            raise PrometheusError(message, "is it vmxd that has these metrics?")
+        return int(series.value)
 
     def _tell_nested(self, put: Callable[[list[Series], Callable[[FleetHost, Series], FleetHost]], None]) -> None:
         """Ask what KVM offers of the features, in one series a host where it offers them all."""
@@ -191,7 +202,7 @@ class _Reader:
             lambda host, series: replace(host, nested=every if series.value == len(every) else {}),
         )
         put(
-            self._query("vmx_nested_feature", named, suffix=" == 0"),
+            self._query("vmx_nested_feature", named, suffix=" == 0", needs=("feature",)),
             lambda host, series: replace(host, nested={**(host.nested or {}), series.labels["feature"]: False}),
         )
 
@@ -230,37 +241,39 @@ class _Reader:
             kinds |= dict.fromkeys(group, kind if kind.features else _UNSERVED)
         return kinds
 
-    def _of(self, targets: Collection[Target], metric: str, *matchers: str, suffix: str = "") -> Iterator[Series]:
+    def _of(
+        self, targets: Collection[Target], metric: str, *matchers: str, suffix: str = "", needs: Iterable[str] = ()
+    ) -> Iterator[Series]:
         """Ask for a metric of some targets."""
         wanted = set(targets)
         instances = sorted({dict(target).get("instance", "") for target in targets})
         for start in range(0, len(instances), BATCH):
             names = one_of("instance", instances[start : start + BATCH])
-            found = self._query(metric, names, *matchers, suffix=suffix)
+            found = self._query(metric, names, *matchers, suffix=suffix, needs=needs)
             yield from (series for series in found if _target(series) in wanted)
 
     def _values(self, targets: Collection[Target]) -> dict[Target, dict[int, int]]:
         values: dict[Target, dict[int, int]] = {}
-        for series in self._of(targets, "vmx_msr_info", 'msr!="IA32_FEATURE_CONTROL"'):
-            index, value = msr_index(series.labels.get("msr", "")), msr_value(series.labels.get("value", ""))
+        for series in self._of(targets, "vmx_msr_info", 'msr!="IA32_FEATURE_CONTROL"', needs=("msr", "value")):
+            index, value = msr_index(series.labels["msr"]), msr_value(series.labels["value"])
             if index is not None and value is not None:
                 values.setdefault(_target(series), {})[index] = value
         return values
 
     def _exported(self, targets: Collection[Target]) -> dict[Target, dict[str, bool]]:
         exported: dict[Target, dict[str, bool]] = {}
-        for series in self._of(targets, "vmx_feature"):
+        for series in self._of(targets, "vmx_feature", needs=("feature",)):
             exported.setdefault(_target(series), {})[series.labels["feature"]] = bool(series.value)
         return exported
 
     def _differing(self, targets: Sequence[Target]) -> tuple[dict[Target, set[int]], dict[Target, set[str]]]:
         """Return the MSRs that differ between CPUs, and the features that some CPUs have and others have not."""
         msrs: dict[Target, set[int]] = {}
-        for series in self._of(targets, "vmx_msr_variants", suffix=" > 1"):
+        for series in self._of(targets, "vmx_msr_variants", suffix=" > 1", needs=("msr",)):
             if (index := msr_index(series.labels["msr"])) is not None:
                 msrs.setdefault(_target(series), set()).add(index)
         states: dict[tuple[Target, str], set[str]] = {}
-        for series in self._of(targets, "vmx_feature_cpus", suffix=" > 0"):
+        for series in self._of(targets, "vmx_feature_cpus", suffix=" > 0", needs=("feature", "state")):
             states.setdefault((_target(series), series.labels["feature"]), set()).add(series.labels["state"])
         features: dict[Target, set[str]] = {}
         for (target, feature), seen in states.items():

@@ -11,7 +11,7 @@ from vmxd.errors import UsageError
 HINT: Final = "as in 2026-11-01, 2026-11-01T12:30:00Z or a Unix time; UTC where no offset is given"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 _DURATION: Final = re.compile(r"(?:\d+[smhdwy])+", re.ASCII)
-_LAST: Final = 253_402_300_800.0
+TIME_MAX: Final = 253_402_300_800.0
 """The year 10000."""
 
 
@@ -25,7 +25,7 @@ def parse_time(text: str) -> float:
         except ValueError as error:
             raise UsageError(f"{text!r} is no time", HINT) from error
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    if not 0 <= seconds < _LAST:
+    if not 0 <= seconds < TIME_MAX:
         raise UsageError(f"{text!r} is no time", HINT)
     return seconds
 

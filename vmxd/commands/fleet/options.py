@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _PROMETHEUS_ONLY: Final = ("http_config_file", "headers", "selector", "at", "timeout")
 _FLAGS: Final = {"http_config_file": "--http.config.file", "headers": "--header"}
-_TIMEOUT: Final = 30.0
+_TIMEOUT: Final = 60.0
 
 
 def fleet_options() -> Parser:
@@ -58,7 +58,9 @@ def prometheus_options(source: argparse._ActionsContainer, options: Parser, *, r
         "--selector", metavar="MATCHERS", help="""hosts whose targets have these labels: 'cluster="a",job="vmxd"'"""
     )
     options.add_argument("--at", metavar="TIME", help="as of then: 2026-11-01T12:30:00Z or a Unix time (default: now)")
-    options.add_argument("--timeout", type=_seconds, metavar="SECONDS", help=f"of each query (default: {_TIMEOUT:g})")
+    options.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help=f"of the whole answer (default: {_TIMEOUT:g})"
+    )
 
 
 def _seconds(text: str) -> float:
