@@ -8,7 +8,19 @@ from collections.abc import Sequence
 from typing import Final
 
 import vmxd
-from vmxd.commands import EXIT_CANNOT_TELL, check, diff, explain, features, fleet, metrics, record, serve, show
+from vmxd.commands import (
+    EXIT_CANNOT_TELL,
+    check,
+    diff,
+    explain,
+    features,
+    fleet,
+    metrics,
+    platforms,
+    record,
+    serve,
+    show,
+)
 from vmxd.commands.output import complain
 from vmxd.commands.parser import Parser
 from vmxd.errors import VmxdError
@@ -16,7 +28,7 @@ from vmxd.errors import VmxdError
 EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
 EXIT_TERMINATED: Final = 128 + signal.SIGTERM
 
-COMMANDS: Final = (serve, record, show, explain, diff, metrics, check, features, fleet)
+COMMANDS: Final = (serve, record, show, explain, diff, metrics, check, features, platforms, fleet)
 """In the order of --help."""
 
 _EPILOG: Final = """

@@ -1,0 +1,80 @@
+"""vmxd/tables/platforms: every CPU has its microarchitecture and class, and the file says what was read from it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from deploy.platforms import merged
+from tests.helpers.support import HOSTS, REAL_HOSTS
+from vmxd.host.scan import scan
+from vmxd.model.platform import first_seen, platforms
+from vmxd.tables import FEATURES
+from vmxd.tables.platforms.brands import CLASSES, NUMBERS, is_intel, numbered, product_class, short_name
+from vmxd.tables.platforms.microarchitectures import MICROARCHITECTURES, microarchitecture
+from vmxd.tables.platforms.seen import parse, table, write
+
+NAMELESS: Final = ("arrandale-2540p", "kvm-guest")
+"""Recordings of which the signature is not known, or that are of a guest."""
+
+
+def test_every_cpu_has_a_microarchitecture_and_a_class() -> None:
+    """No CPU of the table is of an unknown kind, and signatures stand in one row each."""
+    keys = [(row.is_intel, text) for row in MICROARCHITECTURES for text in row.signatures.split()]
+
+    assert [] == [each for each in platforms() if each.family is None or each.product not in CLASSES]
+    assert len(set(keys)) == len(keys)
+    assert [row.year for row in MICROARCHITECTURES] == sorted(row.year for row in MICROARCHITECTURES)
+
+
+def test_the_file_reads_back() -> None:
+    """Writing the table and reading it gives the same table; taking its own CPUs in again changes nothing."""
+    assert parse(write(table())) == table()
+    assert merged(table(), ()) == table()
+
+
+@pytest.mark.parametrize("name", [name for name in REAL_HOSTS if name not in NAMELESS])
+def test_no_recording_contradicts_first_seen(name: str) -> None:
+    """What a recorded CPU has was first seen in its year or before."""
+    inventory = scan(str(HOSTS / name)).inventory
+    identity = inventory.identity
+    assert identity.signature
+    family = microarchitecture(identity.signature, is_intel=is_intel(identity.vendor, identity.model_name))
+    assert family
+    late = {
+        feature
+        for feature, cpus in inventory.features.items()
+        if cpus.value and ((first := first_seen(feature)) is None or (first.family and first.family.year > family.year))
+    }
+
+    assert late <= {"eptp_switching", "ept_violation_ve"} & set(FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("brand", "name", "product"),
+    [
+        ("Intel(R) Xeon(R) CPU E5-2660 v3 @ 2.60GHz", "Xeon E5-2660 v3", "xeon"),
+        ("13th Gen Intel(R) CoreT i7-1370P", "Core i7-1370P", "core"),
+        ("INTEL(R) XEON(R) PLATINUM 8570", "Xeon Platinum 8570", "xeon"),
+        ("Intel(R) Core(TM) Ultra 9 285H", "Core Ultra 9 285H", "core"),
+        ("Intel(R) Pentium(R) Gold G5400 CPU @ 3.70GHz", "Pentium Gold G5400", "pentium"),
+        ("ZHAOXIN KaiXian KX-U6780A@2.7GHz", "ZHAOXIN KaiXian KX-U6780A", "other"),
+        ("Genuine Intel(R) CPU 0000 @ 2.60GHz", "Genuine 0000", "processor"),
+    ],
+)
+def test_brands(brand: str, name: str, product: str) -> None:
+    """A brand string is shortened to what tells products apart, and classed."""
+    assert (name, product) == (short_name(brand), product_class(brand))
+
+
+def test_numbers_are_right_where_the_table_can_tell() -> None:
+    """A processor number names the microarchitecture that the CPU has, for every CPU of the table that has one."""
+    told = [
+        (each.name, guess, each.family.name) for each in platforms() if each.family and (guess := numbered(each.name))
+    ]
+    names = {row.name for row in MICROARCHITECTURES}
+
+    assert len(told) > len(platforms()) // 4
+    assert [] == [row for row in told if row[1] != row[2]]
+    assert set(NUMBERS.values()) <= names

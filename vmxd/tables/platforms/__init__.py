@@ -1,0 +1,1 @@
+"""Real CPUs: microarchitectures, and the capability values that were seen on them. Loaded only on demand."""

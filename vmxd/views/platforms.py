@@ -1,0 +1,247 @@
+"""What ``vmxd platforms`` prints: which CPUs have features, or what CPUs have; the same as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import vmxd
+from vmxd.model.platform import Apart, Attribution, Cause, Kind, Platform, easiest, shares, unread
+from vmxd.tables import FEATURES
+from vmxd.tables.rows import Msr
+from vmxd.views.json import Json
+
+PLATFORMS_SCHEMA: Final = "vmxd.platforms/1"
+_EXAMPLES: Final = 3
+_COLUMNS: Final = ("microarchitecture", "year", "signature", "class", "seen", "microcode", "for example")
+_NOT_NO: Final = "Not seen is not no: the table holds some CPUs of each kind, and of many kinds none."
+
+
+def name_of(kind: Kind | Platform) -> str:
+    """Name the microarchitecture of a kind or CPU; its signature if no row has one."""
+    return kind.family.name if kind.family else kind.signature
+
+
+def microcode_of(platform: Platform) -> str:
+    """Write a microcode revision, "" if it is not known."""
+    return "" if platform.microcode is None else f"{platform.microcode:#x}"
+
+
+Silent = Mapping[Msr, Sequence[Platform]]
+"""MSRs that were not read, and the CPUs on which they exist, or may."""
+
+
+def _silent(silent: Silent) -> Iterator[str]:
+    by_cpus: dict[tuple[Platform, ...], list[str]] = {}
+    for msr, cpus in silent.items():
+        by_cpus.setdefault(tuple(cpus), []).append(f"{msr.name} ({msr.index:#x})")
+    for of, msrs in by_cpus.items():
+        was = "was" if len(msrs) == 1 else "were"
+        yield f"not known of {_count(of)}, since {', '.join(msrs)} {was} not read there: {', '.join(_families(of))}"
+
+
+def _count(cpus: Sequence[Platform]) -> str:
+    return "1 CPU" if len(cpus) == 1 else f"{len(cpus)} CPUs"
+
+
+def _silent_document(silent: Silent) -> list[Json]:
+    return [
+        {"msr": msr.name, "index": f"{msr.index:#x}", "cpus": len(cpus), "microarchitectures": _families(cpus)}
+        for msr, cpus in silent.items()
+    ]
+
+
+def _families(cpus: Sequence[Platform]) -> list[str]:
+    return list(dict.fromkeys(name_of(each) for each in cpus))
+
+
+# Which CPUs have it -----------------------------------------------------------------------------------------------
+
+
+def kinds_to_text(question: str, kinds: Sequence[Kind], silent: Silent) -> str:
+    """Tell which kinds of CPU have what was asked for, oldest first; question: the features, in words."""
+    having = [kind for kind in kinds if kind.having]
+    seen, of = (sum(len(part) for part in parts) for parts in ([k.having for k in kinds], [k.of for k in kinds]))
+    lines = [f"{question}: {seen} of {of} CPUs seen have it" + ("" if having else "; it was not seen on any")]
+    if first := next(iter(having), None):
+        since = f", {first.family.year}" if first.family else ""
+        lines.append(f"first seen on {name_of(first)}{since}")
+    if (choice := easiest(having)) is not None:
+        lines.append(f"easy to get: {choice.name} ({name_of(choice)})")
+    lines += list(_silent(silent))
+    if having:
+        lines += ["", *_columns([_COLUMNS, *(_row(kind) for kind in having)])]
+    if lacking := [f"{name_of(kind)} {kind.product} ({len(kind.of)})" for kind in kinds if not kind.having]:
+        lines += ["", f"Not seen on: {', '.join(lacking)}."]
+    lines.append(_NOT_NO)
+    return "\n".join(lines) + "\n"
+
+
+def _row(kind: Kind) -> tuple[str, ...]:
+    examples = list(dict.fromkeys(each.name for each in kind.having))
+    more = f" and {len(examples) - _EXAMPLES} more" if len(examples) > _EXAMPLES else ""
+    return (
+        name_of(kind),
+        str(kind.family.year) if kind.family else "",
+        kind.signature,
+        kind.product,
+        f"{len(kind.having)} of {len(kind.of)}",
+        "" if kind.since is None else f"since {kind.since:#x}",
+        ", ".join(examples[:_EXAMPLES]) + more,
+    )
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    used = [at for at in range(len(rows[0])) if any(row[at] for row in rows[1:])]
+    for row in rows:
+        yield "  ".join(f"{row[at]:<{widths[at]}}" for at in used).rstrip()
+
+
+def kinds_to_csv(kinds: Sequence[Kind]) -> str:
+    """Write a row for each CPU that tells: its kind, and whether it has what was asked for."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("microarchitecture", "year", "signature", "class", "cpu", "microcode", "kinds", "has"))
+    for kind in kinds:
+        year = kind.family.year if kind.family else ""
+        for each in kind.of:
+            has = "yes" if each in kind.having else "no"
+            of_kind = (name_of(kind), year, kind.signature, kind.product)
+            writer.writerow((*of_kind, each.name, microcode_of(each), each.kinds, has))
+    return text.getvalue()
+
+
+def kinds_document(features: Sequence[str], lacks: Sequence[str], kinds: Sequence[Kind], silent: Silent) -> Json:
+    """Return what ``vmxd platforms FEATURE --json`` prints (docs/schema/platforms-1.json)."""
+    choice = easiest(kinds)
+    return {
+        "schema": PLATFORMS_SCHEMA,
+        "vmxd": vmxd.__version__,
+        "features": list(features),
+        "lacks": list(lacks),
+        "easy_to_get": None if choice is None else choice.name,
+        "not_read": _silent_document(silent),
+        "platforms": [
+            {
+                "microarchitecture": kind.family.name if kind.family else None,
+                "year": kind.family.year if kind.family else None,
+                "signature": kind.signature,
+                "class": kind.product,
+                "seen": len(kind.of),
+                "having": len(kind.having),
+                "microcode_since": None if kind.since is None else f"{kind.since:#x}",
+                "cpus": [cpu_document(each) | {"has": each in kind.having} for each in kind.of],
+            }
+            for kind in kinds
+        ],
+    }
+
+
+def cpu_document(platform: Platform) -> Json:
+    """Return one CPU of the table."""
+    return {
+        "name": platform.name,
+        "microcode": microcode_of(platform) or None,
+        "kinds": platform.kinds or None,
+        "smx": platform.smx,
+        "hypervisor": platform.hypervisor,
+    }
+
+
+# What CPUs have ---------------------------------------------------------------------------------------------------
+
+
+def cpus_to_text(title: str, among: Sequence[Platform]) -> str:
+    """Tell what CPUs have: the features of all, of some, and of none of them."""
+    lines = [f"{title}: {_count(among)} seen"]
+    names = ("microarchitecture", "year", "signature", "class", "cpu", "microcode", "kinds of core")
+    rows = [
+        (
+            name_of(each),
+            str(each.family.year) if each.family else "",
+            each.signature,
+            each.product,
+            each.name,
+            microcode_of(each),
+            each.kinds,
+        )
+        for each in among
+    ]
+    lines += [*_columns([names, *rows]), ""]
+    found = shares(among)
+    some = {name: both for name, both in found.items() if all(both)}
+    every = [name for name, (have, lack) in found.items() if have and not lack]
+    none = [name for name, (have, lack) in found.items() if lack and not have]
+    lines += [f"every one has ({len(every)}):", f"  {', '.join(every) or 'nothing'}"]
+    if some:
+        lines.append("some have:")
+        for name, (have, lack) in some.items():
+            lines.append(f"  {name}: {_told(have)}; not {_told(lack)}")
+    lines += [f"seen on none ({len(none)}):", f"  {', '.join(none) or 'nothing'}"]
+    lines += list(_silent(unread(found, among)))
+    lines.append(_NOT_NO)
+    return "\n".join(lines) + "\n"
+
+
+def _told(platforms: Sequence[Platform]) -> str:
+    details = (
+        f"{each.name}"
+        + (f" (microcode {microcode_of(each)}" if each.microcode is not None else "")
+        + (
+            f", {each.kinds})"
+            if each.kinds and each.microcode is not None
+            else ")"
+            if each.microcode is not None
+            else ""
+        )
+        for each in platforms
+    )
+    return ", ".join(dict.fromkeys(details))
+
+
+def cpus_document(among: Sequence[Platform]) -> Json:
+    """Return what ``vmxd platforms CPU --json`` prints (docs/schema/platforms-1.json)."""
+    return {
+        "schema": PLATFORMS_SCHEMA,
+        "vmxd": vmxd.__version__,
+        "not_read": _silent_document(unread(FEATURES, among)),
+        "cpus": [
+            {
+                "microarchitecture": each.family.name if each.family else None,
+                "year": each.family.year if each.family else None,
+                "signature": each.signature,
+                "class": each.product,
+                **cpu_document(each),
+                "features": {name: each.has(name) for name in FEATURES},
+            }
+            for each in among
+        ],
+    }
+
+
+# Why a host lacks it ----------------------------------------------------------------------------------------------
+
+
+def attribution_text(found: Attribution, platform: Platform) -> str:
+    """Say why a CPU lacks a feature, and by what evidence: one sentence."""
+    kind = f"{platform.product} CPUs like it"
+    counts = f"{found.having} of {found.of} {kind} seen have it"
+    others = ", ".join(dict.fromkeys(each.name for each in found.others[:_EXAMPLES]))
+    said = {
+        (Cause.NEVER, None): f"none of the {found.of} {kind} seen has it",
+        (Cause.PRODUCT, Apart.CLASS): f"other product classes of its kind have it ({others}); {counts}",
+        (Cause.PRODUCT, Apart.SMX): f"such CPUs with SMX have it ({others}), those without lack it; {counts}",
+        (Cause.MICROCODE, Apart.MICROCODE): (
+            f"those with microcode {found.since or 0:#x} or later have it ({others}), earlier ones lack it; {counts}"
+        ),
+        (Cause.CONFIGURATION, Apart.KINDS): f"with one kind of core online, such a CPU has it ({others}); {counts}",
+        (Cause.CONFIGURATION, Apart.NOTHING): (
+            f"the same product with the same microcode has it elsewhere ({others}): firmware or a setting; {counts}"
+        ),
+        (Cause.HYPERVISOR, None): f"this is a guest, and its hypervisor decides; of the hardware, {counts}",
+        (Cause.NOT_KNOWN, None): f"why is not known: {counts if found.of else f'no {kind} was seen'}",
+    }
+    return said[found.cause, found.apart]
