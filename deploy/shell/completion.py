@@ -130,6 +130,7 @@ KINDS: Final[Mapping[str, dict[str, Any] | None]] = {
     "B": shtab.DIRECTORY,
     "'NAME: VALUE'": None,
     "ADDRESS": None,
+    "FF-MM-SS": None,
     "HOST": None,
     "LABEL": None,
     "LIST": None,

@@ -71,8 +71,8 @@ function _shtab_vmxd_using
   test "$_shtab_vmxd_cmdpath" = "$argv"
 end
 
-set -g _shtab_vmxd_commands serve record show explain diff metrics check features fleet 'fleet summary' 'fleet lacks' 'fleet has' 'fleet baseline' 'fleet pools' 'fleet diff' 'fleet history' 'fleet report'
-set -g _shtab_vmxd_opts_with_value --at --by --cpu-model --cpus --feature.exclude --feature.include --format --header --http.config.file --log.format --log.level --model --only --output --profile --profile-dir --prometheus --recordings --require --rescan-request --root --selector --since --timeout --user --view --web.config.file --web.listen-address --web.telemetry-path -o
+set -g _shtab_vmxd_commands serve record show explain diff metrics check features platforms fleet 'fleet summary' 'fleet lacks' 'fleet has' 'fleet baseline' 'fleet pools' 'fleet diff' 'fleet history' 'fleet report'
+set -g _shtab_vmxd_opts_with_value --at --by --class --cpu-model --cpus --feature.exclude --feature.include --format --header --http.config.file --lacks --log.format --log.level --model --only --output --profile --profile-dir --prometheus --recordings --require --rescan-request --root --selector --signature --since --timeout --user --view --web.config.file --web.listen-address --web.telemetry-path -o
 
 complete -c vmxd -e
 complete -c vmxd -f
@@ -162,6 +162,14 @@ complete -c vmxd -n '_shtab_vmxd_using features' -s h -l help -d 'show this help
 complete -c vmxd -n '_shtab_vmxd_using features' -l json -d 'print JSON, with MSRs and fields too (docs/schema/features-1.json)'
 complete -c vmxd -n '_shtab_vmxd_using features' -l sources -d 'print the versions of Linux, QEMU, libvirt and the SDM that these are of'
 complete -c vmxd -n '_shtab_vmxd_using features; and test $_shtab_vmxd_npos -ge 0' -ka "(_vmxd_features)" -d 'only these'
+complete -c vmxd -n '_shtab_vmxd_using; and test $_shtab_vmxd_npos -eq 0' -a platforms -d 'say which real CPUs have a feature, or what a CPU has, from a table of CPUs that were read'
+complete -c vmxd -n '_shtab_vmxd_using platforms' -s h -l help -d 'show this help message and exit'
+complete -c vmxd -n '_shtab_vmxd_using platforms' -l lacks -xka "(_vmxd_features)" -d 'only CPUs without this feature'
+complete -c vmxd -n '_shtab_vmxd_using platforms' -l signature -x -d 'only CPUs of this signature, or of family and model'
+complete -c vmxd -n '_shtab_vmxd_using platforms' -l class -xka "core xeon pentium celeron atom processor other" -d 'only CPUs of this product class'
+complete -c vmxd -n '_shtab_vmxd_using platforms' -l json -d 'print JSON (docs/schema/platforms-1.json)'
+complete -c vmxd -n '_shtab_vmxd_using platforms' -l csv -d 'print CSV, a row for each CPU that tells'
+complete -c vmxd -n '_shtab_vmxd_using platforms; and test $_shtab_vmxd_npos -ge 0' -ka "(_vmxd_features)" -d 'features by any name'
 complete -c vmxd -n '_shtab_vmxd_using; and test $_shtab_vmxd_npos -eq 0' -a fleet -d 'ask many hosts at once, through Prometheus or a directory of recordings'
 complete -c vmxd -n '_shtab_vmxd_using fleet' -s h -l help -d 'show this help message and exit'
 complete -c vmxd -n '_shtab_vmxd_using fleet; and test $_shtab_vmxd_npos -eq 0' -a summary -d 'hosts by status, model, microcode and fingerprint'
