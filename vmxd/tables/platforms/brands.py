@@ -25,7 +25,7 @@ NUMBERS: Final = {
     r"xeon e[57]-\d{4} v3": "Haswell-E",
     r"xeon e[57]-\d{4} v4": "Broadwell-E",
     r"xeon e5-\d{4}": "Sandy Bridge-E",
-    r"(?:core )?i7-3[89]\d\d": "Sandy Bridge-E",
+    r"(?:core )?i7-3(?:820(?!q)|930k|960x|970x)": "Sandy Bridge-E",
     r"(?:core )?i7-4[89]\d\dk": "Ivy Bridge-E",
     r"(?:core )?i7-5[89]\d\dk": "Haswell-E",
     r"(?:core )?i7-6[89]\d\dk": "Broadwell-E",
