@@ -22,7 +22,7 @@ examples:
   vmxd platforms ipi_virt              CPUs that have it, oldest first
   vmxd platforms pml --class core      only desktops and laptops
   vmxd platforms ept --lacks vpid      CPUs with the one and without the other
-  vmxd platforms "Sapphire Rapids"     what these CPUs have; also 06-8f-08, or "Xeon Gold 6130"
+  vmxd platforms "Sapphire Rapids"     what these have; also "Xeon Gold 6130"
   vmxd platforms --signature 06-55-04  in what its products differ
 
 exit codes:
