@@ -1,8 +1,11 @@
 # make run    set up, and serve this host's metrics (the bundled recording where this host has no readable VMX MSRs)
-# make test   set up, and run the whole test suite; installs with apt the tools it needs where it is root
+# make test   set up, and test the code, with linters and one real Prometheus; as root, apt installs the tools that are missing
+# make test-packaging  test what is shipped and what it is put into: deb, rpm, wheel, zipapp, container, Ansible, Kubernetes,
+#             dashboards, VictoriaMetrics, pages in a browser, the documentation as a site
+# make test-machine  boot Linux on emulated CPUs and test vmxd there, in 20 minutes on 2 idle cores; MODEL=haswell: that guest only
 # make deb    build the Debian package into dist/, as root with apt to get what that needs
 # make dist   build the wheel, the sdist, vmxd.pyz and the bill of materials into dist/; make pyz: that one only
-# make test-wheel  run the test suite, but for tests of the repository itself, against the built and installed wheel
+# make test-wheel  test the code as the built and installed wheel has it
 # make release  check, build and try a release (docs/releasing.md); make release-check: the checks only
 # make pins   renew .ci/requirements.txt and deploy/container/*requirements.txt: the newest versions that pyproject.toml allows
 # make bench  measure vmxd against its peers (apt-get install prometheus-node-exporter); 7 minutes, on an idle machine
@@ -13,7 +16,6 @@
 # make docs   build the documentation as a site, build/site/index.html
 # make docs-output  rewrite what the documentation shows: outputs of commands, pages generated from the code
 # make screenshots  take docs/images anew (apt-get install chromium fonts-inter fonts-jetbrains-mono)
-# make test-machine  boot Linux on emulated CPUs and test vmxd there, in 20 minutes on 2 idle cores; MODEL=haswell: that guest only
 # make verification  copy what the last whole run of test-machine has shown to docs/verification.md
 
 PYTHON ?= python3
@@ -22,6 +24,7 @@ LISTEN ?= 127.0.0.1:10480
 EXAMPLE = tests/hosts/lakefield-i5-l16g7
 READY   = $(VENV)/.ready
 TESTED  = $(VENV)/.ready-for-tests
+PYTEST  = $(VENV)/bin/pytest
 PIP     = $(VENV)/bin/pip --quiet --disable-pip-version-check
 # what pyproject.toml allows; in CI what .ci/requirements.txt pins, to the hash
 ifdef CI
@@ -30,7 +33,7 @@ else
 INSTALL = $(PIP) install --editable
 endif
 
-.PHONY: run test test-wheel test-machine verification deb dist pyz release release-check pins bench bench-fleet golden generated docs \
+.PHONY: run test test-packaging test-wheel test-machine verification deb dist pyz release release-check pins bench bench-fleet golden generated docs \
   docs-output screenshots clean
 
 $(READY): pyproject.toml vmxd/__init__.py
@@ -54,17 +57,21 @@ run: $(READY)
 	  exec $(VENV)/bin/vmxd serve --web.listen-address=$(LISTEN); \
 	fi
 
-# files in the order of their names: xdist would keep those with few tests, which are the slow ones, for the end
 test: $(TESTED)
 	tests/install-tools
-	$(VENV)/bin/pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(PYTEST) --numprocesses=auto --dist=worksteal $(PYTEST_ARGS)
 
-test-wheel: $(TESTED)
-	$(VENV)/bin/python -m deploy.release test-wheel
+# files in the order of their names: xdist would keep those with few tests, which are the slow ones, for the end
+test-packaging: $(TESTED)
+	tests/install-tools packaging
+	$(PYTEST) --numprocesses=auto --dist=loadfile --no-loadscope-reorder tests/packaging $(PYTEST_ARGS)
 
 test-machine: $(TESTED)
 	tests/install-tools machine
-	$(VENV)/bin/pytest -m machine --capture=sys tests/machine $(if $(MODEL),-k $(MODEL)) $(PYTEST_ARGS)
+	$(VENV)/bin/pytest --capture=sys tests/machine $(if $(MODEL),-k $(MODEL)) $(PYTEST_ARGS)
+
+test-wheel: $(TESTED)
+	$(VENV)/bin/python -m deploy.release test-wheel
 
 deb:
 	tests/install-tools package
@@ -107,11 +114,11 @@ docs: $(TESTED)
 	@echo build/site/index.html
 
 docs-output: $(TESTED)
-	$(VENV)/bin/pytest tests/docs/test_docs_site.py tests/docs/test_docs_commands.py tests/fleet/test_docs.py --update-docs
+	$(VENV)/bin/pytest tests/docs/test_pages.py tests/docs/test_docs_commands.py tests/fleet/test_docs.py --update-docs
 	git diff --stat -- '*.md'
 
 screenshots: $(TESTED)
-	$(VENV)/bin/python -m tests.screenshots
+	$(VENV)/bin/python -m tests.helpers.screenshots
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis .machine

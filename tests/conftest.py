@@ -7,7 +7,6 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 import pytest
 from hypothesis import settings
@@ -17,36 +16,14 @@ from tests.helpers.server import Server, serving
 from tests.helpers.support import LAKEFIELD
 from tests.helpers.web_yml import make_pki
 
-OF_THE_REPOSITORY: Final = frozenset(
-    f"test_{name}"
-    for name in (
-        # what is beside the package: documents, what deploy/ and release/ make, the code as text
-        *("ansible", "architecture", "completion", "container", "debian", "dist", "docs", "docs_commands", "docs_site"),
-        *("extras", "grafana", "kubernetes", "linters", "linux_header", "manpage", "pins", "release", "rpm", "rules"),
-        *("scrape_configs", "systemd"),
-        # what takes browsers, emulators and servers of other projects
-        *("baseline_guest_cpu", "browser", "cpu_models", "first_hour", "fleet_rules", "grafana_queries", "prometheus"),
-        *("questions", "report_page", "sources"),
-    )
-)
-"""Modules of tests that are left out where vmxd is tried as it is installed, with --installed."""
-
 settings.register_profile("vmxd", deadline=None, derandomize=True)
 settings.load_profile("vmxd")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options that rewrite files instead of comparing with them, and the one that leaves out tests."""
+    """Add the options that rewrite files instead of comparing with them."""
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/hosts/*/metrics.prom")
     parser.addoption("--update-docs", action="store_true", help="rewrite outputs and generated pages in the docs")
-    parser.addoption(
-        "--installed", action="store_true", help="run the tests of an installed vmxd, not of its repository"
-    )
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out, of a vmxd that is installed, the tests that are about the repository."""
-    return True if config.getoption("--installed") and collection_path.stem in OF_THE_REPOSITORY else None
 
 
 @pytest.fixture

@@ -11,11 +11,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.helpers.pins import CI, IMAGE, IMAGE_BUILD, pins, versions
 from tests.helpers.support import REPOSITORY
 
-CI: Final = ".ci/requirements.txt"
-IMAGE: Final = "deploy/container/requirements.txt"
-IMAGE_BUILD: Final = "deploy/container/build-requirements.txt"
 PYTHONS: Final = ("3.11", "3.12", "3.13", "3.14")
 
 
@@ -34,28 +32,6 @@ def wanted(path: str) -> list[Requirement]:
         IMAGE_BUILD: table["build-system"]["requires"],
     }[path]
     return [requirement for requirement in map(Requirement, lines) if requirement.name != "vmxd"]
-
-
-def pins(path: str) -> list[tuple[Requirement, int]]:
-    """Return each line of a file of pins, and how many hashes it has."""
-    text = (REPOSITORY / path).read_text().replace("\\\n", " ")
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    return [(Requirement(line.partition(" --hash")[0]), line.count(" --hash=sha256:")) for line in lines]
-
-
-def versions(path: str, python: str) -> dict[str, str]:
-    """Return the version of each distribution that a file of pins gives a Python on x86-64 Linux."""
-    environment = {
-        "implementation_name": "cpython",
-        "platform_machine": "x86_64",
-        "platform_python_implementation": "CPython",
-        "python_full_version": f"{python}.9",
-        "python_version": python,
-        "sys_platform": "linux",
-    }
-    chosen = [each for each, _ in pins(path) if each.marker is None or each.marker.evaluate(environment)]
-    assert len({canonicalize_name(each.name) for each in chosen}) == len(chosen)
-    return {canonicalize_name(each.name): re.sub("^==", "", str(each.specifier)) for each in chosen}
 
 
 @pytest.mark.parametrize("path", [CI, IMAGE, IMAGE_BUILD])

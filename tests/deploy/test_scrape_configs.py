@@ -10,8 +10,8 @@ from typing import Final
 import pytest
 import yaml
 
-from tests.deploy.test_rules import DEPLOY, promtool
 from tests.helpers.certificates import make_authority, make_pair
+from tests.helpers.prometheus import DEPLOY, promtool
 from tests.helpers.support import HOSTS, vmxd
 
 CONFIGS: Final = sorted(DEPLOY.glob("scrape-*.yml"))

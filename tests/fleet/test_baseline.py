@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from jsonschema import Draft202012Validator
 
-from tests.fleet.sets import SOME, fleets, host, kinds, recorded, values_of
+from tests.helpers.fleet_sets import SOME, fleets, host, kinds, recorded, values_of
 from tests.helpers.support import HOSTS, REPOSITORY, vmxd
 from vmxd.errors import UsageError
 from vmxd.fleet.baseline import find_baseline, mask_of

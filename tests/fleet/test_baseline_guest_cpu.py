@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fleet.sets import recorded
 from tests.helpers import qemu
+from tests.helpers.fleet_sets import recorded
 from tests.helpers.support import HOSTS, missing_tool, program, vmxd
 from vmxd.errors import UsageError
 from vmxd.fleet.baseline import find_baseline

@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from tests.fleet.conftest import Served
 from tests.helpers.docs import Block, Command, blocks, commands, matches, refreshed, rewrite
+from tests.helpers.served import Served
 from tests.helpers.support import HOSTS, vmxd
 
 PAGE: Final = "docs/fleet.md"

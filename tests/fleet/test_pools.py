@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from tests.fleet.sets import SOME, fleets, host, kind_of, recorded
+from tests.helpers.fleet_sets import SOME, fleets, host, kind_of, recorded
 from tests.helpers.support import HOSTS, REPOSITORY, vmxd
 from vmxd.fleet.baseline import Alike, common, feature_names, find_baseline, mask_of
 from vmxd.fleet.model import FleetHost, Kind

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.fleet import past
-from tests.fleet.conftest import Served
+from tests.helpers import past
+from tests.helpers.served import Served
 from tests.helpers.support import HOSTS, REPOSITORY, vmxd
 from vmxd import __version__
 from vmxd.fleet.times import format_time
@@ -47,9 +47,9 @@ def recorded(question: str, *arguments: str) -> subprocess.CompletedProcess[str]
 # Summary -------------------------------------------------------------------------------------------------------------
 
 
-def test_summary(served: Served) -> None:
+def test_summary(prometheus: Served) -> None:
     """A summary counts every host once by each fact, and says the same of recordings and of a Prometheus."""
-    found = document(served.ask("summary", *OLD, "--json"), "summary")
+    found = document(prometheus.ask("summary", *OLD, "--json"), "summary")
     expected = document(recorded("summary", "--json"), "summary")
     down = {"hosts": 1, "status": None}
 
@@ -78,9 +78,9 @@ def test_summary_as_csv(prometheus: Served) -> None:
 # Lacks and has -------------------------------------------------------------------------------------------------------
 
 
-def test_pasted_error(served: Served) -> None:
+def test_pasted_error(prometheus: Served) -> None:
     """A pasted error is answered by what KVM offers where a host tells, and names what is no VMX feature."""
-    result = served.ask("has", *OLD, "--json", KUBEVIRT)
+    result = prometheus.ask("has", *OLD, "--json", KUBEVIRT)
     found = document(result, "lacks")
 
     assert ["made-nested"] == found["has"]
@@ -92,9 +92,9 @@ def test_pasted_error(served: Served) -> None:
     ] == result.stderr.splitlines()
 
 
-def test_pasted_error_by_hardware(served: Served) -> None:
+def test_pasted_error_by_hardware(prometheus: Served) -> None:
     """With --view hardware it is the CPUs that answer, from standard input too, each host with what it lacks."""
-    result = served.ask("lacks", *OLD, "--json", "--view=hardware", "-", input=KUBEVIRT)
+    result = prometheus.ask("lacks", *OLD, "--json", "--view=hardware", "-", input=KUBEVIRT)
     found = document(result, "lacks")
 
     assert ["ept", "rdrand_exiting", "vmfunc"] == found["lacks"]["conroe"]
@@ -141,10 +141,10 @@ def test_exit_codes(prometheus: Served) -> None:
 # Diff ----------------------------------------------------------------------------------------------------------------
 
 
-def test_diff_of_hosts(served: Served) -> None:
+def test_diff_of_hosts(prometheus: Served) -> None:
     """Two hosts differ in what they are, in features and in raw values; the same from recordings."""
     names = ("icelake-sp-2s", "lakefield-i5-l16g7")
-    result = served.ask("diff", "--at", AT, *names, "--json")
+    result = prometheus.ask("diff", "--at", AT, *names, "--json")
     found, expected = document(result, "diff"), document(recorded("diff", *names, "--json"), "diff")
 
     assert 1 == result.returncode
@@ -154,28 +154,28 @@ def test_diff_of_hosts(served: Served) -> None:
     assert {"a": "yes", "b": "no"} == found["features"]["bus_lock_detection"]
 
 
-def test_diff_of_pools(served: Served) -> None:
+def test_diff_of_pools(prometheus: Served) -> None:
     """Two pools differ in posted interrupts, which a host of the second lacks."""
-    found = document(served.ask("diff", "--at", AT, "cluster=a", "cluster=b", "--json"), "diff")
+    found = document(prometheus.ask("diff", "--at", AT, "cluster=a", "cluster=b", "--json"), "diff")
 
     assert {name: {"a": "yes", "b": "no"} for name in LOST} == found["features"]
     assert {"microcode", "fingerprint"} == set(found["facts"])
 
 
-def test_diff_of_times(served: Served) -> None:
+def test_diff_of_times(prometheus: Served) -> None:
     """One host differs from what it was before its microcode's update."""
     before, after = format_time(past.UPDATED - 60), format_time(past.UPDATED + 600)
-    result = served.ask("diff", f"aging@{before}", f"aging:10480@{after}", "--json")
+    result = prometheus.ask("diff", f"aging@{before}", f"aging:10480@{after}", "--json")
     found = document(result, "diff")
 
     assert {name: {"a": "yes", "b": "no"} for name in LOST} == found["features"]
     assert {"0x2006f05": 1} == found["facts"]["microcode"]["a"]
-    assert 0 == served.ask("diff", "--at", AT, "skylake-6700k", f"skylake-6700k@{AT}").returncode
+    assert 0 == prometheus.ask("diff", "--at", AT, "skylake-6700k", f"skylake-6700k@{AT}").returncode
 
 
-def test_diff_of_what_is_not_known(served: Served) -> None:
+def test_diff_of_what_is_not_known(prometheus: Served) -> None:
     """Where nothing is known of one side nothing is known to differ; the reason stands first."""
-    result = served.ask("diff", "--at", AT, "conroe", "down")
+    result = prometheus.ask("diff", "--at", AT, "conroe", "down")
 
     assert result.stdout.startswith("Of down no feature is known: Prometheus cannot scrape it (up is 0).\n")
     assert 2 == result.returncode
@@ -212,10 +212,10 @@ def test_diff_of_directories() -> None:
 
 
 @pytest.mark.parametrize("since", ["4d", "1w"])
-def test_history(served: Served, since: str) -> None:
+def test_history(prometheus: Served, since: str) -> None:
     """A host's microcode update, the feature it cost, six hours away and another kernel: each at its time."""
     found = document(
-        served.ask("history", "aging", "--since", since, "--at", str(past.THEN - 300), "--json"), "history"
+        prometheus.ask("history", "aging", "--since", since, "--at", str(past.THEN - 300), "--json"), "history"
     )
     update, kernel = found["changes"]
     states = [each["state"] for each in found["intervals"]]
@@ -245,9 +245,9 @@ def test_history_as_text(prometheus: Served) -> None:
     assert f"kernel {past.KERNELS[0]} -> {past.KERNELS[1]}\n" in text
 
 
-def test_history_of_nobody(served: Served) -> None:
+def test_history_of_nobody(prometheus: Served) -> None:
     """A host that was never seen is an error that says so."""
-    result = served.ask("history", "nobody")
+    result = prometheus.ask("history", "nobody")
 
     assert (2, "") == (result.returncode, result.stdout)
     assert "has seen no host nobody since" in result.stderr

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.fleet.fleets import recorded, simulated
+from tests.helpers.fleets import recorded, simulated
 from tests.helpers.support import HOSTS, REPOSITORY, vmxd
 from vmxd.fleet.model import Fleet, FleetHost
 from vmxd.fleet.report import Group, Mark, groups_of, report_document, report_table

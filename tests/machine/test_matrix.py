@@ -15,7 +15,7 @@ from tests.machine.small import Results, without_self
 from tests.machine.verification import Report, Row
 from vmxd.tables import MSR_BY_INDEX
 
-pytestmark = [pytest.mark.machine, pytest.mark.parametrize("guest", MATRIX, indirect=True, ids=str)]
+pytestmark = pytest.mark.parametrize("guest", MATRIX, indirect=True, ids=str)
 
 NEVER_SHOWN: Final = {"eptp_switching"}
 """Linux 5.6 to 7.3 takes the high half of IA32_VMX_VMFUNC, where the bits are not (kernel/cpu/feat_ctl.c)."""

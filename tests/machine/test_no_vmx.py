@@ -12,7 +12,7 @@ from tests.machine.small import Results, SmallGuest, without_self
 
 NO_VMX: Final = SmallGuest("no_vmx", Qemu("max", cpus=2), "no_vmx.sh", seconds=30)
 
-pytestmark = [pytest.mark.machine, pytest.mark.parametrize("guest", [NO_VMX], indirect=True, ids=str)]
+pytestmark = pytest.mark.parametrize("guest", [NO_VMX], indirect=True, ids=str)
 
 
 def test_every_msr_answers_zero(guest: Results) -> None:

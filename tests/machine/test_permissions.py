@@ -11,7 +11,7 @@ from tests.machine.small import Results, SmallGuest
 
 PERMISSIONS: Final = SmallGuest("permissions", Bochs("corei7_sandy_bridge_2600k"), "permissions.sh", seconds=170)
 
-pytestmark = [pytest.mark.machine, pytest.mark.parametrize("guest", [PERMISSIONS], indirect=True, ids=str)]
+pytestmark = pytest.mark.parametrize("guest", [PERMISSIONS], indirect=True, ids=str)
 
 REFUSALS: Final = [
     ("no-module", "there is no /dev/cpu/*/msr (ENOENT)", "modprobe msr"),

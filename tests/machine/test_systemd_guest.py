@@ -13,7 +13,7 @@ from tests.machine.small import Results
 
 DEBIAN: Final = DebianGuest("debian", "systemd.sh", seconds=300)
 
-pytestmark = [pytest.mark.machine, pytest.mark.parametrize("guest", [DEBIAN], indirect=True, ids=str)]
+pytestmark = pytest.mark.parametrize("guest", [DEBIAN], indirect=True, ids=str)
 
 CAPABILITY_SETS: Final = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 CAP_SYS_RAWIO: Final = 1 << 17

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.machine.run import RUNS
 from tests.machine.verification import DOCUMENT, Report, lasting, versions
-
-pytestmark = pytest.mark.machine
 
 
 def test_document(report: Report) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from tests.helpers.documents import complaints
 from tests.helpers.strategies import hosts
 from tests.helpers.support import ALL_HOSTS, HOSTS
-from tests.views.test_json import complaints
 from vmxd.cli import main
 from vmxd.commands.profiles import builtin_profiles
 from vmxd.model import answers

@@ -22,7 +22,7 @@ from deploy.release.install import make_environment
 from deploy.release.pyz import build_pyz
 from deploy.release.sbom import build_sbom
 from deploy.release.trial import try_wheel
-from tests.deploy.test_pins import IMAGE, versions
+from tests.helpers.pins import IMAGE, versions
 from tests.helpers.support import LAKEFIELD, REPOSITORY, deploy_program, program, vmxd
 from vmxd import __version__
 

@@ -17,7 +17,7 @@ import pytest
 from tests.helpers.support import REPOSITORY, program
 from vmxd import __version__
 
-KEPT: Final = (".ci", "deploy", "release", "vmxd", "CHANGELOG.md", "Containerfile", "README.md", "pyproject.toml")
+KEPT: Final = (".ci", "deploy", "vmxd", "CHANGELOG.md", "Containerfile", "README.md", "pyproject.toml")
 """What the checks look at, and what they run."""
 
 

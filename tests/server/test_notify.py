@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from tests.deploy.test_prometheus import free_port
+from bench.fleet.engines import free_port
 from tests.helpers.server import SECONDS, Manager, get, managing, port_of, serving_one
 from tests.helpers.support import LAKEFIELD, REPOSITORY, program, vmxd
 from vmxd.server.systemd import notify, reloading, watchdog_seconds

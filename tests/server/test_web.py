@@ -11,8 +11,8 @@ from typing import Final
 
 import pytest
 
-from tests.deploy.test_prometheus import labels, running_prometheus, until
 from tests.helpers.certificates import Pair, make_authority, make_pair
+from tests.helpers.prometheus import labels, running_prometheus, series, until
 from tests.helpers.server import Server, port_of, serving_one
 from tests.helpers.support import LAKEFIELD, program, vmxd
 from tests.helpers.web_yml import ALICE, BASE, MUTUAL
@@ -227,7 +227,7 @@ def test_prometheus(web: Web, mutual: Server, tmp_path: Path, password: str, up:
         port=port_of(mutual),
     )
     with running_prometheus(tmp_path, config) as prometheus:
-        found = until(lambda: prometheus.query("up"), lambda series: up in series.values())
+        found = until(lambda: series(prometheus, "up"), lambda found: up in found.values())
         (target,) = prometheus.get("targets")["activeTargets"]
 
     assert {labels(metric="up", job="mutual"): up} == found

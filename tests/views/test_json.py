@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import copy
-import functools
 import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
 
 import pytest
 from hypothesis import given
 from jsonschema import Draft202012Validator
 
+from tests.helpers.documents import SCHEMAS, Json, complaints, schema, show
 from tests.helpers.strategies import hosts
-from tests.helpers.support import ALL_HOSTS, HOSTS, LAKEFIELD, REPOSITORY
+from tests.helpers.support import ALL_HOSTS, HOSTS, LAKEFIELD
 from vmxd.host.changes import MSR_FILE
 from vmxd.host.scan import scan
 from vmxd.model.decode import ControlState, Presence, Status
@@ -26,35 +25,6 @@ from vmxd.tables import FEATURES
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import Layout
 from vmxd.views.json import FEATURES_SCHEMA, SHOW_SCHEMA, inventory_document, tables_document, to_json
-
-Json = dict[str, Any]
-
-FLEET: Final = ("fleet-summary", "fleet-lacks", "fleet-diff", "fleet-history")
-SCHEMAS: Final = {name: f"{name}-1.json" for name in ("show", "features", "check", "diff", "explain", *FLEET)}
-
-
-def schema(name: str) -> Json:
-    """Return the schema of a command's JSON."""
-    document: Json = json.loads((REPOSITORY / "docs/schema" / SCHEMAS[name]).read_text())
-    return document
-
-
-@functools.cache
-def validator(name: str) -> Draft202012Validator:
-    """Return what checks documents against a schema."""
-    return Draft202012Validator(schema(name))
-
-
-def complaints(name: str, document: Json) -> list[str]:
-    """Return what a schema finds wrong with a document, as an outsider reads it: from its text."""
-    errors = validator(name).iter_errors(json.loads(to_json(document)))
-    return [f"{error.json_path}: {error.message}" for error in errors]
-
-
-def show(root: Path) -> Json:
-    """Return what ``vmxd show --json`` prints of a root."""
-    document: Json = json.loads(to_json(inventory_document(scan(str(root)).inventory)))
-    return document
 
 
 def features(*names: str) -> Json:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.documents import complaints, show
 from tests.helpers.support import HOSTS, program
-from tests.views.test_json import complaints, show
 from vmxd.host.changes import MSR_FILE
 from vmxd.host.kvm_file import KVM_FILE
 from vmxd.host.scan import scan

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import pytest
 
-from bench.fleet.engines import RULE_FILES, Engine, prometheus, victoria_metrics
+from bench.fleet.engines import Engine, prometheus, victoria_metrics
 from bench.fleet.hosts import Fleet
 from bench.fleet.simulator import scrape_config, simulated
+from tests.helpers.prometheus import hurried_rules, until
 from tests.helpers.support import program
 
-SECONDS: Final = 60.0
 HOSTS: Final = 100
 ENGINES: Final = {
     "prometheus": (prometheus, ("prometheus",)),
@@ -44,37 +43,15 @@ ALERTS: Final = {
 """Those that the fleet's odd hosts, and the one that is down, are for."""
 SERIES_MAX: Final = 340
 
-Series = dict[tuple[tuple[str, str], ...], float]
-T = TypeVar("T")
 
-
-def until(what: Callable[[], T], enough: Callable[[T], bool]) -> T:
-    """Ask again and again until the answer is enough, and return it."""
-    deadline = time.monotonic() + SECONDS
-    while not enough(answer := what()):
-        assert time.monotonic() < deadline, answer
-        time.sleep(0.2)
-    return answer
-
-
-def series(engine: Engine, expression: str) -> Series:
-    """Return the series of an instant query, by their labels less the metric's name."""
+def by_labels(engine: Engine, expression: str) -> dict[tuple[tuple[str, str], ...], float]:
+    """Map the series of an instant query, by their labels less the metric's name, to their values."""
     return {
         tuple(sorted((name, value) for name, value in each["metric"].items() if name != "__name__")): float(
             each["value"][1]
         )
         for each in engine.query(expression).series
     }
-
-
-def hurried_rules(directory: Path) -> list[Path]:
-    """Write the rule files as they are, but evaluated every second and with alerts that do not wait."""
-    paths = []
-    for path in RULE_FILES:
-        text = re.sub(r"interval: \d+m", "interval: 1s", path.read_text())
-        paths.append(directory / path.name)
-        paths[-1].write_text(re.sub(r"for: \d+[mh]", "for: 0s", text))
-    return paths
 
 
 def oldest_evaluation(engine: Engine) -> float:
@@ -85,7 +62,7 @@ def oldest_evaluation(engine: Engine) -> float:
 
 def firing(engine: Engine) -> set[str]:
     """Return the names of the alerts that fire."""
-    return {dict(labels)["alertname"] for labels in series(engine, 'ALERTS{alertstate="firing"}')}
+    return {dict(labels)["alertname"] for labels in by_labels(engine, 'ALERTS{alertstate="firing"}')}
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -119,10 +96,10 @@ def test_fold(engine: Engine) -> None:
     """Counted by fingerprint, as many hosts have and lack each feature as when all hosts are counted one by one."""
     known = "and on (job, instance) instance:vmx_fingerprint:info"
     for value, name in ((1, "with"), (0, "without")):
-        by_host = series(engine, f"count by (cluster, feature) (vmx_feature == {value} {known})")
+        by_host = by_labels(engine, f"count by (cluster, feature) (vmx_feature == {value} {known})")
 
         assert by_host == until(
-            lambda: series(engine, f"pool_feature:vmx_hosts_{name}:sum > 0"),  # noqa: B023 (called here)
+            lambda: by_labels(engine, f"pool_feature:vmx_hosts_{name}:sum > 0"),  # noqa: B023 (called here)
             lambda recorded: recorded == by_host,  # noqa: B023
         )
         assert len(by_host) > 300

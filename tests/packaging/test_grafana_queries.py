@@ -18,17 +18,17 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from bench.fleet.engines import Engine
 from bench.fleet.hosts import MODELS, Fleet
 from bench.fleet.kinds import PML, Kind, page
 from bench.fleet.simulator import scrape_config, simulated
 from deploy.grafana.queries import CHANGED, GAINED, GROUP_FEATURE, LOST, WITH
-from tests.deploy.test_prometheus import Prometheus, running_prometheus, until
 from tests.helpers.dashboards import ALL, FILES, Json, Query, columns_of, fill, load, panels, queries, variables
-from tests.helpers.support import REPOSITORY
+from tests.helpers.prometheus import DEPLOY, running_prometheus, until
 from vmxd.tables import FEATURES as FEATURE_NAMES
 
 HOSTS: Final = 48
-RULES: Final = tuple(REPOSITORY / "deploy" / "prometheus" / f"{name}.rules.yml" for name in ("recording", "alerts"))
+RULES: Final = tuple(DEPLOY / f"{name}.rules.yml" for name in ("recording", "alerts"))
 DAY: Final = 10
 """Seconds; twice as far back, a host that changed is no longer known as it was."""
 
@@ -56,7 +56,7 @@ Series = list[dict[str, Any]]
 class Asked:
     """A Prometheus, the moment that it is asked about, and the hosts as they were at that moment."""
 
-    prometheus: Prometheus
+    prometheus: Engine
     fleet: Fleet
     at: float
     names: set[str]
@@ -122,14 +122,10 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     for host in ordinary[-2:]:
         host.is_up = False
     with simulated(fleet) as port:
-        config = {
-            "global": {"evaluation_interval": "2s"},
-            "rule_files": [path.name for path in RULES],
-            "scrape_configs": [scrape_config(port, "2s")],
-        }
-        with running_prometheus(directory, yaml.safe_dump(config)) as prometheus:
+        rules = [directory / path.name for path in RULES]
+        with running_prometheus(directory, [scrape_config(port, "2s")], rules, "2s") as prometheus:
             known = f"count({GROUP_FEATURE} offset {DAY}s) and count({WITH})"
-            until(lambda: prometheus.query(known), bool, PATIENCE)
+            until(lambda: prometheus.query(known).series, bool, PATIENCE)
             swapped = 0.0
 
             def changes() -> tuple[float, bool]:

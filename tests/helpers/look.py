@@ -1,4 +1,4 @@
-"""Look at the report: python -m tests.fleet.look writes docs/images/fleet-report.png, and prints what 5,000 hosts cost.
+"""Look at the fleet report: python -m tests.helpers.look takes its picture, and prints what 5,000 hosts cost.
 
 Times are CPU time; they are printed, and held to nothing.
 """
@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.fleet.fleets import simulated
 from tests.helpers.browser import chromium, opened
+from tests.helpers.fleets import simulated
 from tests.helpers.support import REPOSITORY
 from vmxd.fleet.report_page import render_report
 
@@ -29,7 +29,7 @@ _TYPED: Final = """async ([name, text]) => {
 
 
 def main() -> None:
-    """Write the picture, print the figures."""
+    """Write docs/images/fleet-report.png, print the figures."""
     PICTURE.parent.mkdir(exist_ok=True)
     begin = time.process_time()
     data = render_report(simulated(5000))

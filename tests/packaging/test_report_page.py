@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.fleet.fleets import recorded, simulated
 from tests.helpers.browser import chromium, opened, violations
+from tests.helpers.fleets import recorded, simulated
 from vmxd.fleet.model import Fleet, FleetHost
 from vmxd.fleet.report import Mark, groups_of
 from vmxd.fleet.report_page import COLUMNS_MAX, names_of, render_report, short_model
