@@ -40,18 +40,18 @@ NOTES: Final = {
 | `unreadable` | VMX is or may be there, but its MSRs cannot be read; the log says why |
 | `unknown` | IA32_FEATURE_CONTROL was not recorded or could not be read |
 
-If CPUs differ, the first of `no_vmx`, `disabled_by_firmware`, `smx_only`, `unlocked`, `usable` that some CPU has. `no_vmx` is
-certain: on Intel, Centaur and Zhaoxin hardware Linux hides the vmx flag if firmware has disabled VMX, so a missing flag with
-unreadable MSRs is `unreadable`.""",
+If CPUs differ, the first of `no_vmx`, `disabled_by_firmware`, `smx_only`, `unlocked`, `usable` that some CPU has.
+`no_vmx` is certain: on Intel, Centaur and Zhaoxin hardware Linux hides the vmx flag if firmware has disabled VMX, so a
+missing flag with unreadable MSRs is `unreadable`.""",
     "vmx_msr_variants": "An absent MSR is a value of its own if other CPUs have it.",
-    "vmx_inconsistent_cpus": "If two values are equally common, that of the lowest CPU counts. No series if nothing is known.",
+    "vmx_inconsistent_cpus": "If two values are equally common, the lowest CPU's counts. No series if nothing is known.",
     "vmx_unknown_bits": "promtool's linter takes the word for a data size; these are bits.",
     "vmx_sanity_violations": "The rules are in `vmxd/model/checks.py`.",
     "vmx_profile_missing_features": "[Profiles](../profiles.md) says which there are, and how to make your own.",
     "vmx_host_info": """\
-If CPUs differ, a label has each value, joined by commas. `fingerprint` is equal on two hosts whose known capability MSRs are
-equal, whatever their number of CPUs; IA32_FEATURE_CONTROL is not in it. A host on which every CPU had a failed read has none.
-What `vmx_feature` says about one host of a fingerprint holds for all of them.""",
+If CPUs differ, a label has each value, joined by commas. `fingerprint` is equal on two hosts whose known capability
+MSRs are equal, whatever their number of CPUs; IA32_FEATURE_CONTROL is not in it. A host on which every CPU had a failed
+read has none. What `vmx_feature` says about one host of a fingerprint holds for all of them.""",
     "vmx_kernel_info": "The kernel that ran when the MSRs were read; no series if that was not recorded.",
     "vmx_kvm_parameter": "A number is itself. No series at all if the module is not loaded.",
     "vmx_kvm_unused_feature": "[KVM](../kvm.md) says what is no finding.",
