@@ -44,7 +44,7 @@ If CPUs differ, the first of `no_vmx`, `disabled_by_firmware`, `smx_only`, `unlo
 `no_vmx` is certain: on Intel, Centaur and Zhaoxin hardware Linux hides the vmx flag if firmware has disabled VMX, so a
 missing flag with unreadable MSRs is `unreadable`.""",
     "vmx_msr_variants": "An absent MSR is a value of its own if other CPUs have it.",
-    "vmx_inconsistent_cpus": "If two values are equally common, the lowest CPU's counts. No series if nothing is known.",
+    "vmx_inconsistent_cpus": "If two values are equally common, the lowest CPU counts. No series if nothing is known.",
     "vmx_unknown_bits": "promtool's linter takes the word for a data size; these are bits.",
     "vmx_sanity_violations": "The rules are in `vmxd/model/checks.py`.",
     "vmx_profile_missing_features": "[Profiles](../profiles.md) says which there are, and how to make your own.",
