@@ -13,7 +13,20 @@ from tests.helpers.support import HOSTS
 from vmxd.host.scan import scan
 from vmxd.model.decode import Presence, decode
 from vmxd.model.facts import Failed, KvmMsrs, Missing, Parameter, Reading
-from vmxd.model.kvm import NestedStatus, UnusedFeature, judge_parameters, nested_view
+from vmxd.model.guest import expect_guest
+from vmxd.model.kvm import (
+    NestedStatus,
+    Taken,
+    UnusedFeature,
+    differing_flags,
+    judge_loading,
+    judge_parameters,
+    nested_view,
+    take_cpu,
+    take_feature_control,
+    turned_off,
+)
+from vmxd.model.vmcs import Bound, Refusal, Refused
 from vmxd.tables import CAPABILITY_RANGE, FEATURES
 from vmxd.tables.kvm import IN_EVMCS, KVM_PARAMETERS
 
@@ -246,3 +259,142 @@ def test_any_answer_has_a_view_of_every_feature(readings: dict[int, Reading]) ->
     assert view is not None
     assert FEATURES.keys() == view.values.keys()
     assert view.status is not NestedStatus.NOT_OFFERED or True not in view.values.values()
+
+
+# Loading, and taking a CPU ----------------------------------------------------------------------------------------
+
+
+def values(name: str) -> dict[int, int]:
+    """Return the values of a recorded host's first CPU."""
+    readings = scan(str(HOSTS / name)).inventory.groups[0].readings
+    return {index: value for index, value in readings.items() if isinstance(value, int)}
+
+
+def flipped(numbers: Mapping[int, int], index: int, *bits: int) -> dict[int, int]:
+    """Return values with bits of one MSR turned over."""
+    return {**numbers, index: numbers[index] ^ sum(1 << bit for bit in bits)}
+
+
+@pytest.mark.parametrize(
+    ("index", "bits", "refused"),
+    [
+        (0x482, (39,), Refusal(Refused.CONTROL, ("hlt_exiting",))),
+        (0x481, (32, 35), Refusal(Refused.CONTROL, ("intr_exiting", "nmi_exiting"))),
+        (0x484, (41,), Refusal(Refused.CONTROL, ("entry_ia32e_mode",))),
+        (0x483, (47,), Refusal(Refused.CONTROL, ("exit_ack_intr",))),
+        (0x48B, (33,), Refusal(Refused.EPT_CAPABILITIES, ("ept",))),
+        (0x48B, (37,), Refusal(Refused.VPID_CAPABILITIES, ("vpid",))),
+        (0x482, (63,), Refusal(Refused.EPT_CAPABILITIES, ("ept",))),
+        (0x484, (46,), Refusal(Refused.PAIR, ("entry_load_pat", "exit_load_pat"))),
+        (0x480, (48,), Refusal(Refused.VMCS_ADDRESSES, ("vmcs_32bit_addresses",))),
+        (0x480, (52,), Refusal(Refused.MEMORY_TYPE)),
+        (0x480, (43, 44), Refusal(Refused.VMCS_SIZE)),
+        (0x48D, (32,), None),
+        (0x48C, (6,), None),
+        (0x488, (13,), None),
+    ],
+)
+def test_kvm_refuses_to_load(index: int, bits: tuple[int, ...], refused: Refusal | None) -> None:
+    """Each refusal of setup_vmcs_config() is named with its controls; what it does not read is none."""
+    found = expect_guest(flipped(values("skylake-sp-8160-2s"), index, *bits), "6.12").refusals
+
+    assert (refused in found) if refused else () == found
+
+
+def test_a_cet_pair_is_refused_since_6_18() -> None:
+    """One half of the CET pair is no inconsistency to a kernel that does not use it."""
+    numbers = flipped(values("sapphirerapids"), 0x484, 52)
+
+    assert () == expect_guest(numbers, "6.17").refusals
+    assert (Refusal(Refused.PAIR, ("entry_load_cet", "exit_load_cet")),) == expect_guest(numbers, "6.18").refusals
+
+
+@pytest.mark.parametrize(("kernel", "wanted"), [("5.10", {}), ("6.12", {"error_on_inconsistent_vmcs_config": False})])
+def test_an_inconsistency_may_be_no_refusal(kernel: str, wanted: Mapping[str, Parameter]) -> None:
+    """Before error_on_inconsistent_vmcs_config, and without it, capabilities without their control are forgotten."""
+    view = expect_guest(flipped(values("haswell-ep-2s"), 0x48B, 33), kernel, None, wanted)
+
+    assert ((), False) == (view.refusals, view.features["ept"])
+
+
+@pytest.mark.parametrize(
+    ("index", "bit", "kernel", "parameters", "taken"),
+    [
+        (0x48B, 42, "6.12", {}, Taken.REFUSED),
+        (0x48B, 62, "6.12", {}, Taken.REFUSED),
+        (0x48B, 62, "5.10", {}, Taken.IRRELEVANT),
+        (0x48B, 54, "6.12", {}, Taken.IRRELEVANT),
+        (0x485, 15, "6.12", {}, Taken.REFUSED),
+        (0x480, 49, "6.12", {}, Taken.REFUSED),
+        (0x48C, 17, "6.12", {}, Taken.UNNOTICED),
+        (0x48C, 21, "6.12", {}, Taken.UNNOTICED),
+        (0x48C, 21, "6.12", {"ept": False}, Taken.IRRELEVANT),
+        (0x48C, 42, "6.12", {}, Taken.UNNOTICED),
+        (0x48C, 42, "6.12", {"vpid": False}, Taken.IRRELEVANT),
+        (0x48C, 6, "6.12", {}, Taken.REFUSED),
+        (0x48C, 6, "6.12", {"nested": False}, Taken.UNNOTICED),
+        (0x48C, 8, "6.12", {}, Taken.IRRELEVANT),
+        (0x48D, 37, "6.12", {}, Taken.IRRELEVANT),
+        (0x486, 5, "6.12", {}, Taken.IRRELEVANT),
+        (0x489, 20, "6.12", {}, Taken.REFUSED),
+        (0x489, 20, "6.12", {"nested": False}, Taken.IRRELEVANT),
+        (0x48A, 2, "6.12", {}, Taken.IRRELEVANT),
+        (0x491, 0, "6.12", {}, Taken.IRRELEVANT),
+        (0x48B, 54, None, {}, Taken.DEPENDS),
+        (0x48B, 55, None, {}, Taken.IRRELEVANT),
+        (0x48B, 62, None, {}, Taken.DEPENDS),
+    ],
+)
+def test_what_kvm_does_with_a_cpu_that_differs(
+    index: int, bit: int, kernel: str | None, parameters: Mapping[str, Parameter], taken: Taken
+) -> None:
+    """A difference is refused, used without being noticed, or none of KVM's business, by kernel and parameters."""
+    numbers = values("skylake-sp-8160-2s") | {0x491: 1}
+    view = expect_guest(numbers, kernel, None, parameters)
+
+    assert taken is take_cpu(view, index, numbers[index] ^ 1 << bit)
+
+
+def test_ipi_virtualization_is_compared() -> None:
+    """The tertiary controls are part of what KVM compares, since it uses one."""
+    numbers = values("made-tertiary")
+
+    assert Taken.REFUSED is take_cpu(expect_guest(numbers, "6.12"), 0x492, numbers[0x492] ^ 1 << 4)
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [(0x1, Taken.REFUSED), (0x0, Taken.REFUSED), (0x100005, Taken.IRRELEVANT), (5, Taken.IRRELEVANT)],
+)
+def test_of_feature_control_vmx_alone_is_kvms_concern(value: int, taken: Taken) -> None:
+    """A CPU on which VMX is off is refused; LMCE and the like are not looked at."""
+    assert taken is take_feature_control(5, value)
+
+
+def test_flags_that_kvm_compares() -> None:
+    """A flag that stands for a CR4 bit is compared, with no message; others are not, nor those of newer kernels."""
+    flags = {0: {"smep", "avx2", "lam"}, 1: {"smep", "avx2"}, 2: {"avx2"}}
+
+    assert {"smep": (2,)} == differing_flags(flags, Bound((6, 1), most=False))
+    assert {"smep": (2,), "lam": (0,)} == differing_flags(flags, Bound((6, 12), most=False))
+
+
+def test_what_kvm_turns_off_by_itself() -> None:
+    """On a Haswell without PML the parameter goes off for lack of the feature; with ept=N others follow."""
+    view = expect_guest(values("haswell-ep-2s"), "6.12", None, {"ept": False})
+    off = {each.parameter: (each.lacking, each.after) for each in turned_off(view)}
+
+    assert (("pml",), ("ept", "eptad")) == off["pml"]
+    assert ((), ("ept",)) == off["eptad"]
+    assert "ept" not in off
+
+
+def test_loading() -> None:
+    """KVM loads on a real CPU; not without VMX, nor where firmware or a CPU that differs forbids it."""
+    view = expect_guest(values("haswell-ep-2s"), "6.12")
+
+    assert True is judge_loading(view, usable=True, has_vmx=True).loads
+    assert None is judge_loading(view, usable=None, has_vmx=True).loads
+    assert (Refusal(Refused.FIRMWARE),) == judge_loading(view, usable=False, has_vmx=True).refusals
+    assert (Refusal(Refused.NO_VMX),) == judge_loading(view, usable=None, has_vmx=False).refusals
+    assert (Refusal(Refused.CPU_DIFFERS),) == judge_loading(view, usable=True, has_vmx=True, refused=(4,)).refusals
