@@ -6,7 +6,7 @@
 # make deb    build the Debian package into dist/, as root with apt to get what that needs
 # make dist   build the wheel, the sdist, vmxd.pyz and the bill of materials into dist/; make pyz: that one only
 # make test-wheel  test the code as the built and installed wheel has it
-# make release  check, build and try a release (docs/releasing.md); make release-check: the checks only
+# make release  check, build and try a release (deploy/release/README.md); make release-check: the checks only
 # make pins   renew .ci/requirements.txt and deploy/container/*requirements.txt: the newest versions that pyproject.toml allows
 # make bench  measure vmxd against its peers (apt-get install prometheus-node-exporter); 7 minutes, on an idle machine
 # make bench-fleet  measure rules and queries on simulated fleets of up to 5,000 hosts (apt-get install prometheus
@@ -16,7 +16,7 @@
 # make docs   build the documentation as a site, build/site/index.html
 # make docs-output  rewrite what the documentation shows: outputs of commands, pages generated from the code
 # make screenshots  take docs/images anew (apt-get install chromium fonts-inter fonts-jetbrains-mono)
-# make verification  copy what the last whole run of test-machine has shown to docs/verification.md
+# make verification  copy what the last whole run of test-machine has shown to tests/machine/verification.md
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -78,8 +78,8 @@ deb:
 	deploy/debian/build dist
 
 verification:
-	cp .machine/verification.md docs/verification.md
-	git diff --stat -- docs
+	cp .machine/verification.md tests/machine/verification.md
+	git diff --stat -- tests/machine
 
 dist pyz release: $(TESTED)
 	$(VENV)/bin/python -m deploy.release $@

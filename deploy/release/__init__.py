@@ -1,1 +1,1 @@
-"""What a release is made of, and the checks before it: docs/releasing.md."""
+"""What a release is made of, and the checks before it: deploy/release/README.md."""

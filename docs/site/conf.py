@@ -25,8 +25,8 @@ version = release = vmxd.__version__
 
 extensions = ["myst_parser"]
 root_doc = "README"
-include_patterns = ["*.md", "docs/**.md", "deploy/**.md", "systemd/*.md"]
-exclude_patterns = [".*", "build", "dist", "node_modules", "tests", "bench", "vmxd"]
+include_patterns = ["*.md", "docs/**.md", "deploy/**.md", "systemd/*.md", "tests/machine/*.md", "bench/*.md"]
+exclude_patterns = [".*", "build", "dist", "node_modules", "tests/hosts", "vmxd"]
 html_theme = "furo"
 html_title = f"vmxd {version}"
 html_extra_path = ["root"]
@@ -42,13 +42,12 @@ nitpicky = True
 smartquotes = False  # they make one dash of the two in --root
 
 NAVIGATION = {
-    "Start": ["docs/concepts", "docs/install", "docs/first-hour", "docs/faq"],
-    "Commands": ["docs/show", "docs/explain", "docs/diff", "docs/profiles", "docs/fleet", "docs/fleet-*", "docs/page"],
-    "Reference": ["docs/reference/features", "docs/reference/metrics", "docs/metrics", "docs/kvm"],
-    "Deploying": ["deploy/README", "systemd/README", "deploy/prometheus/README", "docs/runbooks/README",
-                  "deploy/*/README", "docs/scaling"],
-    "Background": ["docs/security", "docs/comparison", "docs/performance", "docs/verification", "docs/adding-a-bit"],
-    "Project": ["CONTRIBUTING", "docs/releasing", "SECURITY", "CHANGELOG"],
+    "Start": ["docs/install", "docs/first-hour", "docs/concepts", "docs/faq", "docs/comparison"],
+    "Questions": ["docs/fleet", "docs/platforms", "docs/profiles", "docs/kvm"],
+    "Reference": ["docs/reference/features", "docs/reference/metrics", "docs/runbooks/README"],
+    "Deploying": ["deploy/README", "systemd/README", "deploy/prometheus/README", "deploy/*/README", "docs/scaling"],
+    "Background": ["docs/security", "docs/linux-feat-ctl", "docs/performance", "bench/*", "tests/machine/verification"],
+    "Project": ["CONTRIBUTING", "docs/adding-a-bit", "SECURITY", "CHANGELOG"],
     "More": ["docs/*"],
 }  # fmt: skip
 """Pages by caption, in order, by name or pattern. One that is not there is left out, one that is named above too."""

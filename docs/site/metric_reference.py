@@ -17,15 +17,51 @@ from vmxd.views.metrics import HostCollector, to_text
 
 _HEAD: Final = """# Metric reference
 
-Generated from vmxd's collectors, run on the recordings in `tests/hosts`: do not edit. What the values mean, and what a
-missing series says, is in [metrics](../metrics.md); what they cost in [scaling](../scaling.md).
+Generated from vmxd's collectors, run on the recordings in `tests/hosts`: do not edit. `vmx_*` is about the hardware and
+what KVM makes of it, `vmxd_*` about vmxd; a server also has the usual `process_*`. [Scaling](../scaling.md) says what
+the series cost. Values are rendered once per scan; only what a server says of itself moves between scans.
 
-- A family that has nothing to say is left out, HELP and all. *There on* counts the recordings of real machines that
-  have it, and the median of its series there. Families that none of them has are shown from recordings made by hand.
+- First comes the HELP of a scrape, which ends with the source.
+- A family that has nothing to say is left out. *There on* counts the recordings of real machines that have it, and the
+  median of its series there. Families that none of them has are shown from recordings made by hand.
 - Families of a server only (`vmxd serve`, not `vmxd metrics`) say so.
-- The text is the HELP of a scrape. It ends with the source.
 
 """
+NOTES: Final = {
+    "vmx_feature": "A feature of an absent MSR is 0, so a host without VMX has every feature at 0.",
+    "vmx_status": """\
+| status | meaning |
+|---|---|
+| `usable` | VMX is there, and IA32_FEATURE_CONTROL is locked with VMX enabled outside SMX |
+| `no_vmx` | the CPU has no VMX, or a hypervisor hides it (IA32_VMX_BASIC is missing or reads 0) |
+| `disabled_by_firmware` | locked with VMX disabled: only firmware setup and a power cycle change that |
+| `smx_only` | locked with VMX enabled inside SMX (Intel TXT) alone |
+| `unlocked` | not locked: VMXON faults until the kernel or firmware locks it |
+| `unreadable` | VMX is or may be there, but its MSRs cannot be read; the log says why |
+| `unknown` | IA32_FEATURE_CONTROL was not recorded or could not be read |
+
+If CPUs differ, the first of `no_vmx`, `disabled_by_firmware`, `smx_only`, `unlocked`, `usable` that some CPU has.
+`no_vmx` is certain: on Intel, Centaur and Zhaoxin hardware Linux hides the vmx flag if firmware has disabled VMX, so a
+missing flag with unreadable MSRs is `unreadable`.""",
+    "vmx_msr_variants": "An absent MSR is a value of its own if other CPUs have it.",
+    "vmx_inconsistent_cpus": "If two values are equally common, the lowest CPU counts. No series if nothing is known.",
+    "vmx_unknown_bits": "promtool's linter takes the word for a data size; these are bits.",
+    "vmx_sanity_violations": "The rules are in `vmxd/model/checks.py`.",
+    "vmx_profile_missing_features": "[Profiles](../profiles.md) says which there are, and how to make your own.",
+    "vmx_host_info": """\
+If CPUs differ, a label has each value, joined by commas. `fingerprint` is equal on two hosts whose known capability
+MSRs are equal, whatever their number of CPUs; IA32_FEATURE_CONTROL is not in it. A host on which every CPU had a failed
+read has none. What `vmx_feature` says about one host of a fingerprint holds for all of them.""",
+    "vmx_kernel_info": "The kernel that ran when the MSRs were read; no series if that was not recorded.",
+    "vmx_kvm_parameter": "A number is itself. No series at all if the module is not loaded.",
+    "vmx_kvm_unused_feature": "[KVM](../kvm.md) says what is no finding.",
+    "vmx_nested_status": "With `--collector.nested`; no series if nobody asked.",
+    "vmx_nested_feature": "With `--collector.nested`. Every feature is 0 if KVM offers guests no VMX.",
+    "vmxd_source_info": "`kind` is `live` or `recording`.",
+    "vmxd_scan_timestamp_seconds": "When the MSRs were read.",
+    "vmxd_recording_stale": "No series if nothing can tell, as for another machine's recording.",
+}
+"""Name of a family -> what its HELP leaves out."""
 _CLOSED: Final = frozenset(("state", "status", "bit", "code", "profile"))
 """Labels whose values are few and fixed: all are listed."""
 _LIVE: Final = "live"
@@ -78,10 +114,14 @@ def _family(by_host: Mapping[str, Metric], real: int) -> Iterator[str]:
     family = next(iter(by_host.values()))
     lines = {host: _lines(each) for host, each in by_host.items()}
     on_real = {host: found for host, found in lines.items() if not host.startswith("made-") and host != _LIVE}
-    yield f"## {_name(lines)}"
+    name = _name(lines)
+    yield f"## {name}"
     yield ""
     yield _escape(family.documentation)
     yield ""
+    if name in NOTES:
+        yield NOTES[name]
+        yield ""
     yield f"- {family.type if family.type != 'unknown' else 'gauge'}; {_labels(by_host)}"
     if _LIVE in lines:
         yield "- of a server only"

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from docs.site.generate import generate
+from docs.site.metric_reference import NOTES
 from tests.helpers.docs import PAGES, Session, blocks, commands, matches
 from tests.helpers.support import REPOSITORY
 from vmxd.model.decode import ControlState
@@ -62,13 +63,11 @@ def test_feature_reference_has_every_name() -> None:
         assert all(FEATURES[name] in features for features in found), name
 
 
-def test_every_metric_is_in_both_references() -> None:
-    """The reference has each metric of vmxd that docs/metrics.md explains, and no other."""
-    listed = set(re.findall(r"^## (vmxd?_\w+)$", generated()["docs/reference/metrics.md"], re.MULTILINE))
-    table = re.findall(r"^\| (`vmx.*?) \|", (REPOSITORY / "docs/metrics.md").read_text(), re.MULTILINE)
-    explained = {name for cell in table for name in re.findall(r"`(\w+)`", cell)}
+def test_notes_are_of_metrics() -> None:
+    """The metric reference has a note on no metric that is not there."""
+    listed = re.findall(r"^## (\w+)$", generated()["docs/reference/metrics.md"], re.MULTILINE)
 
-    assert listed == explained
+    assert set() == NOTES.keys() - set(listed)
 
 
 def test_states() -> None:
@@ -92,13 +91,11 @@ COUNTS: Final = {
     r"\bof (\d+) (?:names|features)\b": len(FEATURES),
     r"\b(?<!-)(\d+) features with their names\b": len(FEATURES),
     r"\ball (\d+) (?:are 0|at 0)\b": len(FEATURES),
-    r"\b(\d+) of them features\b": len(FEATURES),
     r"\bit has (\d+) names\b": sum(feature.row.cpuinfo for feature in FEATURES.values()),
     r"\b(\d+) more are known to the kernel": sum(
         not feature.row.cpuinfo for feature in FEATURES.values() if feature.row.linux
     ),
     r"\b(\d+) (?:VMX )?capability MSRs\b": len([msr for msr in MSR_BY_INDEX if msr >= 0x480]),
-    r"\ball (\d+), and IA32_FEATURE_CONTROL": len([msr for msr in MSR_BY_INDEX if msr >= 0x480]),
     r"\b(\d+) alerts\b": len(list((REPOSITORY / "docs/runbooks").glob("Vmx*.md"))),
 }
 """What pages count, as they write it, and how many there are."""
@@ -110,7 +107,6 @@ def test_counts(pattern: str) -> None:
     pages = {page: (REPOSITORY / page).read_text() for page in PAGES}
     said = {page: {int(number) for number in re.findall(pattern, text)} for page, text in pages.items()}
 
-    assert any(said.values())
     assert {} == {page: numbers for page, numbers in said.items() if numbers - {COUNTS[pattern]}}
 
 

@@ -21,7 +21,7 @@ from tests.helpers.support import HOSTS, REPOSITORY
 
 PAGES: Final = sorted(
     str(path.relative_to(REPOSITORY))
-    for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md", "bench/*.md", "tests/machine/*.md")
     for path in REPOSITORY.glob(pattern)
 )
 """Every page but systemd/README.md, whose commands tests/machine runs on a booted Debian, word for word."""

@@ -13,7 +13,7 @@ from tests.helpers.server import serving
 from tests.helpers.support import REPOSITORY, program
 
 IMAGES: Final = REPOSITORY / "docs" / "images"
-SHOTS: Final = (("lakefield-i5-l16g7", "light", "#host"), ("sapphirerapids", "dark", "#m-PROCBASED_CTLS2"))
+SHOTS: Final = (("lakefield-i5-l16g7", "light", "#host"),)
 """Host, colours, and where on the page."""
 FONTS: Final = (("system-ui", "Inter"), ("sans-serif", "Inter"), ("monospace", "JetBrains Mono"))
 _FONTCONFIG: Final = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">

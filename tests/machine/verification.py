@@ -1,4 +1,4 @@
-"""docs/verification.md: what the tests of this directory have shown, written by the run that showed it."""
+"""tests/machine/verification.md: what the tests of this directory have shown, written by the run that showed it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.helpers.support import REPOSITORY
 from tests.machine import image, packages
 
-DOCUMENT: Final = REPOSITORY / "docs" / "verification.md"
+DOCUMENT: Final = Path(__file__).parent / "verification.md"
 
 _TEXT: Final = (Path(__file__).parent / "verification.md.in").read_text()
 _SECONDS: Final = re.compile(r"\| \d+ \|$", re.MULTILINE)
@@ -63,7 +62,7 @@ class Report:
             lines.append(line)
 
     def document(self, versions: str) -> str:
-        """Return the whole text of docs/verification.md."""
+        """Return the whole text of tests/machine/verification.md."""
         parts = [
             "\n".join([f"## {heading}\n", *(f"- {fact}" for fact in facts)]) for heading, facts in self._facts.values()
         ]

@@ -18,6 +18,10 @@ _EPILOG = """exit codes:
   0  no feature and no value of an MSR differs
   1  some do
   2  none is known to, but of some it cannot be told
+what counts:
+  a value known on both sides       a difference, if it differs
+  a value not known on a side       no difference: unknown, never off
+  status, microcode, kernel         no difference, but shown: they may be why
 what A and B can be:
   /      this machine            DIR      a recording
   /#4    CPU 4 of this machine   DIR#4    CPU 4 of a recording

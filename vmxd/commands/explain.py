@@ -26,6 +26,13 @@ _EPILOG: Final = """what can be pasted, as one argument or with - on standard in
   ... missing features: vmx-vmfunc,vmx-pml     an error of libvirt or QEMU
   vmx flags : vnmi preemption_timer ...        a line of /proc/cpuinfo
   VMCS config on CPU 4 doesn't match ...       lines of the kernel log
+what is said of a feature:
+  needs      features without which VM entry refuses it
+  needed by  features, MSRs and parameters of kvm_intel that need it
+  seen       the oldest recorded CPU that has it: late at times, never early
+exit codes:
+  0  explained
+  2  not recognised, or the host cannot be read
 
 examples:
   vmxd explain ept VMX_FEATURE_PML  what these are, and how they stand here

@@ -18,6 +18,7 @@ states:
   on, off                 software can set it, or cannot; a control may be 1
   default1-clearable      a control that only the TRUE MSR lets be 0
   forced                  a control that must be 1
+  invalid                 must be 0 and must be 1: a fault
   unknown                 not recorded, or could not be read: not off
   differs                 CPUs disagree
 

@@ -38,7 +38,7 @@ MAX_ROWS: Final = 20
 
 _EPILOG = """
 Hosts of one pool have equal features, so VMs with nested VMX move freely between them, as far as the CPUs decide it: \
-KVM's version and options do too (docs/fleet-pools.md).
+KVM's version and options do too (docs/fleet.md).
 
 A feature that is not known of a host never counts as lacking. Hosts with CPUs that could not be read are in no pool; \
 they are listed.
