@@ -12,9 +12,9 @@ from bench import report
 from bench.report import Goal
 from bench.servers import OF_8_CPUS
 from vmxd.host import cpus
-from vmxd.host.changes import MSR_FILE
 from vmxd.host.files import Files
 from vmxd.host.msr import MsrDevices, read_msrs
+from vmxd.host.recording_text import MSR_FILE
 from vmxd.host.root import read_host
 from vmxd.host.scan import Scan
 from vmxd.model.inventory import take_inventory

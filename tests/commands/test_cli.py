@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import vmxd as package
 from tests.helpers.server import serving
 from tests.helpers.support import LAKEFIELD, refused, vmxd
-from vmxd.host.changes import MSR_FILE
+from vmxd.host.recording_text import MSR_FILE
 from vmxd.tables import FEATURES
 
 HOST_FLAGS = ("--root", "--cpus", "--skip-isolated")

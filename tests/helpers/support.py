@@ -26,7 +26,7 @@ VMX_CPU: Final = "processor\t: {}\nvendor_id\t: GenuineIntel\nflags\t\t: fpu msr
 _AS_NOBODY: Final = """
 import os, pwd, sys
 import shutil, tempfile, vmxd.cli, vmxd.views.json
-import vmxd.server.self_metrics, vmxd.views.words, vmxd.commands.profiles, vmxd.host.scan
+import vmxd.server.self_metrics, vmxd.views.words, vmxd.commands.profiles, vmxd.host.record, vmxd.host.scan
 vmxd.cli.build_parser().parse_args()  # argparse and importlib, too, import when they run
 vmxd.commands.profiles.builtin_profiles()
 nobody = pwd.getpwnam("nobody")
@@ -105,13 +105,14 @@ def unprivileged_vmxd(*arguments: str | os.PathLike[str]) -> subprocess.Complete
 
 
 def make_root(root: Path, cpus: int = 1, cpuinfo: str = VMX_CPU) -> Path:
-    """Make a root of some online CPUs, without devices, and return it."""
+    """Make the root of a machine: some online CPUs, without devices."""
     system = root / "sys/devices/system/cpu"
     system.mkdir(parents=True)
     numbers = "0\n" if cpus == 1 else f"0-{cpus - 1}\n"
     for name in ("online", "present"):
         (system / name).write_text(numbers)
     (root / "proc").mkdir()
+    (root / "dev").mkdir()
     (root / "proc/cpuinfo").write_text("".join(cpuinfo.format(cpu) for cpu in range(cpus)))
     return root
 

@@ -12,7 +12,8 @@ from vmxd.errors import RootError
 from vmxd.host.changes import BOOT_ID, MARKS, MICROCODE, RESUMES, Witness
 from vmxd.host.files import Files
 from vmxd.host.parameters import DIRECTORY
-from vmxd.host.recording import COPIED, write_recording
+from vmxd.host.record import write_recording
+from vmxd.host.recording import COPIED
 from vmxd.host.root import read_host
 
 BOOT: Final = "5d0f4c5e-8d3a-4c53-9f9b-0f6f3f2c1a7b"
@@ -92,6 +93,7 @@ def test_recordings_without_boot_id(name: str) -> None:
 def test_recorded(tmp_path: Path) -> None:
     """A recording has every mark of its host, so it is no different from the host that it was made of."""
     make(tmp_path / "host", CONTENTS | {"proc/cpuinfo": "processor\t: 0"})
+    (tmp_path / "host/dev").mkdir()
     files = Files(str(tmp_path / "host"))
     write_recording(files, read_host(files.root), str(tmp_path / "recording"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from tests.helpers.support import make_root, unprivileged_vmxd
 from vmxd.host.files import Files
 from vmxd.host.kvm import list_feature_msrs, read_kvm_msrs
-from vmxd.host.kvm_file import KVM_FILE, format_kvm_text
+from vmxd.host.recording_text import KVM_FILE, format_kvm_text
 from vmxd.host.root import read_host
 from vmxd.model.facts import Failed, KvmMsrs, Missing
 from vmxd.tables import CAPABILITY_RANGE
@@ -55,7 +56,11 @@ def test_a_list_that_does_not_fit_is_asked_for_again(kvm: int) -> None:
 @pytest.mark.usefixtures("kvm")
 def test_kvm_is_asked_only_where_that_is_wanted(tmp_path: Path) -> None:
     """A live scan opens /dev/kvm only if told to."""
-    os.symlink("/dev/kvm", make_device_directory(tmp_path) / "kvm")
+    node = make_device_directory(tmp_path) / "kvm"
+    try:
+        os.mknod(node, stat.S_IFCHR | 0o600, os.stat("/dev/kvm").st_rdev)
+    except PermissionError:
+        pytest.skip("making a device node takes CAP_MKNOD")
 
     assert read_host(str(tmp_path)).kvm_msrs is Missing.NOT_RECORDED
     assert read_kvm_msrs(Files("/")) == read_host(str(tmp_path), nested=True).kvm_msrs
@@ -66,9 +71,7 @@ def test_kvm_is_asked_only_where_that_is_wanted(tmp_path: Path) -> None:
 
 def make_device_directory(tmp_path: Path) -> Path:
     """Make a root of one CPU, and return the directory of its devices."""
-    directory = make_root(tmp_path) / "dev"
-    directory.mkdir()
-    return directory
+    return make_root(tmp_path) / "dev"
 
 
 def nothing(_: Path) -> None:
@@ -81,11 +84,14 @@ def a_file(path: Path) -> None:
 
 
 def another_device(path: Path) -> None:
-    """Make a link to a device that is not KVM's."""
-    path.symlink_to("/dev/null")
+    """Make the node of a device that is not KVM's: it is not even opened."""
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("making a device node takes CAP_MKNOD")
 
 
-@pytest.mark.parametrize(("make", "name"), [(nothing, "ENOENT"), (a_file, "ENOTTY"), (another_device, "ENOTTY")])
+@pytest.mark.parametrize(("make", "name"), [(nothing, "ENOENT"), (a_file, "ENOTTY"), (another_device, "ENXIO")])
 def test_what_is_no_kvm_fails_with_its_errno(tmp_path: Path, make: Callable[[Path], None], name: str) -> None:
     """The errno is kept: of open() where there is nothing, of ioctl() where there is something else."""
     make(make_device_directory(tmp_path) / "kvm")

@@ -10,7 +10,7 @@ from tests.helpers.support import HOSTS
 from vmxd.errors import RootError
 from vmxd.host.files import Files
 from vmxd.host.parameters import DIRECTORY, MODULES, read_parameters
-from vmxd.host.recording import write_recording
+from vmxd.host.record import write_recording
 from vmxd.host.root import read_host
 from vmxd.model.facts import Missing, Parameter
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.support import HOSTS, LAKEFIELD, recorded
 from vmxd.errors import MalformedFileError, VmxdError
-from vmxd.host.changes import MSR_FILE
-from vmxd.host.recording import format_msr_text, parse_msr_text
+from vmxd.host.recording_text import MSR_FILE, format_msr_text, parse_msr_text
 from vmxd.host.root import read_host
 from vmxd.host.scan import scan
 from vmxd.model.facts import Failed, Reading
@@ -111,8 +110,8 @@ def test_what_people_write_is_read(line: str, expected: dict[int, dict[int, Read
         (HEAD + "480: 0=0x1\n481: 0=0x16", 3, "the file ends within a line"),
         (HEAD + "480: 0=0x1\n\n480: 1=0x1\n", 4, "MSR 480 is listed twice"),
         (HEAD + "3a: 0=0x1\n03a: 1=0x1\n", 3, "MSR 3a is listed twice"),
-        (HEAD + "480: 0=0x1 0=0x1\n", 2, "'0=0x1' names a CPU that has a value already"),
-        (HEAD + "480: 0-2=0x1 2-3=0x2\n", 2, "'2-3=0x2' names a CPU that has a value already"),
+        (HEAD + "480: 0=0x1 0=0x1\n", 2, "CPU 0 has a value already"),
+        (HEAD + "480: 0-2=0x1 2-3=0x2\n", 2, "CPU 2 has a value already"),
         (HEAD + "480: 0-5,9=0x1\n", 2, "CPU 4-5,9 has a value but is not online"),
         (HEAD + "480 0=0x1\n", 2, f"'480 0=0x1' {NO_INDEX}"),
         (HEAD + ": 0=0x1\n", 2, f"': 0=0x1' {NO_INDEX}"),

@@ -14,9 +14,9 @@ import pytest
 from tests.helpers.support import ALL_HOSTS, HOSTS, LAKEFIELD
 from vmxd import cpulist
 from vmxd.errors import MalformedFileError, RootError, UsageError
-from vmxd.host.changes import MSR_FILE
 from vmxd.host.cpus import CPUINFO, ISOLATED, ONLINE, PRESENT
 from vmxd.host.recording import KERNEL
+from vmxd.host.recording_text import MSR_FILE
 from vmxd.host.root import read_host
 from vmxd.model.facts import Failed, Host, Source
 from vmxd.tables import MSR_BY_INDEX
@@ -89,7 +89,7 @@ def test_a_malformed_list_of_cpus_is_located(lakefield: Path, name: str) -> None
     assert (f"{lakefield}/{name}", 1) == (caught.value.path, caught.value.line)
 
 
-@pytest.mark.parametrize("target", ["nowhere", MSR_FILE], ids=["dangling", "loop"])
+@pytest.mark.parametrize("target", ["nowhere", MSR_FILE, "/etc/passwd"], ids=["dangling", "loop", "out"])
 def test_a_recording_that_is_a_broken_link_is_refused(lakefield: Path, target: str) -> None:
     """An msr.txt that leads nowhere makes a broken recording, not a live machine."""
     (lakefield / MSR_FILE).unlink()
@@ -121,9 +121,10 @@ def test_a_recording_is_as_old_as_its_msr_values(lakefield: Path) -> None:
     assert 1_600_000_000.25 == read_host(str(lakefield)).read_at
 
 
-def test_a_root_without_msr_txt_is_a_machine(lakefield: Path) -> None:
-    """Where there is no msr.txt the devices under the root are read, now; here there are none."""
+def test_a_root_with_devices_is_a_machine(lakefield: Path) -> None:
+    """With a dev and without an msr.txt, the devices under the root are read, now; here there are none."""
     (lakefield / MSR_FILE).unlink()
+    (lakefield / "dev").mkdir()
     before = time.time()
     host = read_host(str(lakefield))
 
@@ -131,6 +132,25 @@ def test_a_root_without_msr_txt_is_a_machine(lakefield: Path) -> None:
     assert before <= host.read_at <= time.time()
     assert {index: dict.fromkeys(range(5), Failed("ENOENT")) for index in MSR_BY_INDEX} == host.readings
     assert () == host.notes
+
+
+def test_a_recording_that_lost_its_msr_txt_is_no_machine(lakefield: Path) -> None:
+    """A root with neither msr.txt nor devices is a damaged recording: no hint at a module that is to be loaded."""
+    (lakefield / MSR_FILE).unlink()
+    with pytest.raises(RootError) as caught:
+        read_host(str(lakefield))
+
+    assert f"{lakefield} has no msr.txt, as a recording has, and no dev, as a machine has" == str(caught.value)
+    assert "copy a recording whole, or make a new one: vmxd record DIR" == caught.value.hint
+
+
+def test_a_directory_of_recordings_is_one_for_the_fleet() -> None:
+    """Who names a directory of recordings as a host learns the command that reads them all."""
+    with pytest.raises(RootError) as caught:
+        read_host(str(HOSTS))
+
+    assert f"{HOSTS} is a directory of recordings, not one of them" == str(caught.value)
+    assert f"name one of them, or ask all: vmxd fleet summary --recordings {HOSTS}" == caught.value.hint
 
 
 def test_a_path_with_a_trailing_slash_is_the_same_host(lakefield: Path) -> None:
@@ -216,6 +236,7 @@ def test_only_the_chosen_cpus_are_scanned(
     (lakefield / ISOLATED).write_text("1-2\n")
     if source is Source.LIVE:
         (lakefield / MSR_FILE).unlink()
+        (lakefield / "dev").mkdir()
     host = read_host(str(lakefield), only, skip_isolated)
 
     assert (source, expected) == (host.source, scanned(host))

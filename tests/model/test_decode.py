@@ -310,12 +310,12 @@ def test_nothing_is_lost(readings: dict[int, int]) -> None:
 def test_unknown_bits() -> None:
     """Bits that no row explains are a mask, in a named MSR and in a new one."""
     decoded = of(
-        {BASIC: 1 << 63 | 1 << 57 | 1 << 55, 0x4FF: 0xF0, 0x500: 1, PROC: 0x0401E172_0401E172 | 1 << 50 | 1 << 18}
+        {BASIC: 1 << 63 | 1 << 57 | 1 << 55, 0x4BF: 0xF0, 0x4C1: 1, PROC: 0x0401E172_0401E172 | 1 << 50 | 1 << 18}
     )
 
     assert 1 << 63 | 1 << 57 == decoded.unknown[BASIC]
-    assert 0xF0 == decoded.unknown[0x4FF]
-    assert 0x500 not in decoded.unknown
+    assert 0xF0 == decoded.unknown[0x4BF]
+    assert 0x4C1 not in decoded.unknown
     assert 1 << 50 | 1 << 18 == decoded.unknown[PROC]
 
 

@@ -18,9 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from tests.helpers.server import SECONDS, Manager, Server, get, managing, port_of, serving_one, until
 from tests.helpers.support import HOSTS, LAKEFIELD, vmxd
 from vmxd.commands.profiles import builtin_profiles
-from vmxd.host.changes import BOOT_ID, MSR_FILE
+from vmxd.host.changes import BOOT_ID
 from vmxd.host.files import Files
-from vmxd.host.recording import write_recording
+from vmxd.host.record import write_recording
+from vmxd.host.recording_text import MSR_FILE
 from vmxd.host.root import read_host
 from vmxd.host.scan import scan
 from vmxd.views.metrics import HostCollector, to_text

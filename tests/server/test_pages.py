@@ -18,7 +18,7 @@ from tests.helpers.http import CLOSE, connected, exchange, get, read_reply, requ
 from tests.helpers.server import Server, serving
 from tests.helpers.support import HOSTS, LAKEFIELD, vmxd
 from vmxd.commands.profiles import builtin_profiles
-from vmxd.host.changes import MSR_FILE
+from vmxd.host.recording_text import MSR_FILE
 
 GZIP: Final = b"Accept-Encoding: gzip\r\n"
 PATHS: Final = {"/": "text/html; charset=utf-8", "/inventory.json": "application/json"}

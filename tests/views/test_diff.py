@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from tests.helpers.strategies import any_readings, host_of, hosts, plausible_readings
 from tests.helpers.support import ALL_HOSTS, HOSTS, LAKEFIELD, REPOSITORY, vmxd
-from vmxd.host.changes import MSR_FILE
+from vmxd.host.recording_text import MSR_FILE
 from vmxd.host.scan import scan
 from vmxd.model.difference import Values, difference, host_difference, values_differ
 from vmxd.model.facts import Host, Missing, Reading

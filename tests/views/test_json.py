@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from tests.helpers.documents import SCHEMAS, Json, complaints, schema, show
 from tests.helpers.strategies import hosts
 from tests.helpers.support import ALL_HOSTS, HOSTS, LAKEFIELD
-from vmxd.host.changes import MSR_FILE
+from vmxd.host.recording_text import MSR_FILE
 from vmxd.host.scan import scan
 from vmxd.model.decode import ControlState, Presence, Status
 from vmxd.model.facts import Host, Missing, Source

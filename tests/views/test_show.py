@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.strategies import VMX_CPU, host_of, hosts
 from tests.helpers.support import ALL_HOSTS, HOSTS, LAKEFIELD, vmxd
-from vmxd.host.changes import MSR_FILE
+from vmxd.host.recording_text import MSR_FILE
 from vmxd.host.scan import scan
 from vmxd.model.facts import Host
 from vmxd.model.inventory import take_inventory

@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the recording. Raises VmxdError."""
     from vmxd.host.files import Files
-    from vmxd.host.recording import write_recording
+    from vmxd.host.record import write_recording
     from vmxd.host.root import read_host
 
     host = read_host(arguments.root, arguments.cpus, arguments.skip_isolated, nested=arguments.nested)

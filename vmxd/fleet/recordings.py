@@ -9,11 +9,11 @@ from pathlib import Path
 
 from vmxd.errors import RootError, VmxdError
 from vmxd.fleet.model import Fleet, FleetHost, Kind
-from vmxd.host.changes import MSR_FILE
 from vmxd.host.files import Files
 from vmxd.host.recording import is_recording
+from vmxd.host.recording_text import MSR_FILE
 from vmxd.host.root import read_host
-from vmxd.model.facts import Host, KvmMsrs
+from vmxd.model.facts import Host, KvmMsrs, Spans
 from vmxd.model.inventory import Inventory, take_inventory
 from vmxd.tables import IA32_FEATURE_CONTROL
 
@@ -109,7 +109,7 @@ def _facts(host: Host) -> object:
         tuple(host.cpus.items()),
         host.online,
         host.excluded,
-        tuple((index, tuple(by_cpu.items())) for index, by_cpu in host.readings.items()),
+        tuple((index, Spans.of(by_cpu).spans) for index, by_cpu in host.readings.items()),
         (kvm.listed, tuple(kvm.readings.items())) if isinstance(kvm, KvmMsrs) else kvm,
     )
 

@@ -1,22 +1,21 @@
-"""What tells, without any privilege, that a host's MSR values may have changed since they were read.
+"""Signs, read without any privilege, that a host's MSR values may have changed since they were read.
 
 Linux reads them once per CPU at bring-up and never again (arch/x86/kernel/cpu/feat_ctl.c, 6.12), but a late microcode
-load, a resume, CPU hot-plug and a reboot can change them; kvm_intel that is loaded anew changes what KVM makes of them.
-Each leaves a mark in a small file.
+load, a resume, CPU hot-plug and a reboot can change them; kvm_intel loaded anew changes what KVM makes of them. Each
+leaves a mark in a small file.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Final
 
 from vmxd.host import cpus
-from vmxd.host.files import Files
+from vmxd.host.files import Files, Stamp, stamp
 from vmxd.host.parameters import read_parameters
+from vmxd.host.recording_text import MSR_FILE
 from vmxd.model.facts import Missing
 
-MSR_FILE: Final = "msr.txt"
 BOOT_ID: Final = "proc/sys/kernel/random/boot_id"
 MICROCODE: Final = "sys/devices/system/cpu/cpu0/microcode/version"
 RESUMES: Final = "sys/power/suspend_stats/success"
@@ -26,7 +25,7 @@ MARKS: Final = (BOOT_ID, cpus.ONLINE, MICROCODE, RESUMES)
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """The content of each of MARKS, then the parameters of kvm_intel; None where a host or recording has none."""
+    """The content of each of MARKS, then the parameters of kvm_intel; None if a host or recording has none."""
 
     marks: tuple[str | None, ...]
 
@@ -39,7 +38,7 @@ class Witness:
         return cls((*(None if text is None else text.strip() for text in texts), kvm))
 
     def differs(self, now: Witness) -> bool | None:
-        """Return whether something has changed since; None where nothing tells.
+        """Whether something has changed since; None if nothing tells.
 
         Without a boot_id, as in a recording that was not made by vmxd, the marks may be another machine's.
         """
@@ -53,10 +52,6 @@ class Witness:
         return any(then != later for then, later in pairs)
 
 
-def recording_stamp(files: Files) -> tuple[int, int] | None:
-    """Return what tells a recording from one that has taken its place; None where there is none."""
-    try:
-        found = os.stat(files.path(MSR_FILE))
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
+def recording_stamp(files: Files) -> Stamp | None:
+    """Take the stamp of a recording, None if there is none."""
+    return stamp(files.path(MSR_FILE))

@@ -19,6 +19,8 @@ from vmxd.tables import CAPABILITY_RANGE
 
 DEVICE: Final = "dev/kvm"
 
+_NUMBER: Final = os.makedev(10, 232)
+"""KVM_MINOR of the misc devices (Linux include/linux/miscdevice.h)."""
 _CHECK_EXTENSION: Final = 0xAE03
 _CAP_GET_MSR_FEATURES: Final = 153
 _GET_MSR_FEATURE_INDEX_LIST: Final = 0xC004AE0A
@@ -35,7 +37,7 @@ def read_kvm_msrs(files: Files) -> KvmMsrs | Failed:
     ENOTSUP is not the kernel's: it stands for a KVM without KVM_CAP_GET_MSR_FEATURES, older than Linux 4.17.
     """
     try:
-        fd = os.open(files.path(DEVICE), os.O_RDONLY | os.O_CLOEXEC)
+        fd = files.open_device(DEVICE, lambda number: number == _NUMBER)
     except OSError as error:
         return _failed(error)
     try:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Final
 
-from vmxd.errors import RootError
 from vmxd.host.files import Files
 from vmxd.model.facts import Missing, Parameter
 
@@ -20,33 +18,22 @@ _BOOLEANS: Final = {"Y": True, "N": False}
 
 
 def parameter_files(files: Files) -> list[str]:
-    """Return the paths of the parameters' files under the root, sorted; none where the module is not loaded."""
-    try:
-        names = sorted(os.listdir(files.path(DIRECTORY)))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise RootError(
-            f"cannot read {files.path(DIRECTORY)}: {error.strerror}", "check the directory's mode, or --root"
-        ) from error
-    return [f"{DIRECTORY}/{name}" for name in names if _NAME.fullmatch(name)]
+    """List the parameters' files, sorted; none if the module is not loaded. Raises RootError."""
+    return [f"{DIRECTORY}/{name}" for name in files.list_directory(DIRECTORY) or () if _NAME.fullmatch(name)]
 
 
 def read_parameters(files: Files) -> dict[str, Parameter] | Missing:
-    """Return the parameters by name: Y and N as booleans, numbers as such, other text as it is. Raises RootError.
+    """Read the parameters by name: Y and N as booleans, numbers as such, other text as it is. Raises RootError.
 
-    Absent where the module is not loaded, not recorded where the root has no sys/module at all.
+    Absent if the module is not loaded, not recorded if the root has no sys/module at all.
     """
-    if not os.path.isdir(files.path(DIRECTORY)):
-        return Missing.ABSENT if os.path.isdir(files.path(MODULES)) else Missing.NOT_RECORDED
-    texts = {os.path.basename(name): files.read_text(name) for name in parameter_files(files)}
-    return {name: _parse(text) for name, text in texts.items() if text is not None}
+    if files.list_directory(DIRECTORY) is None:
+        return Missing.NOT_RECORDED if files.list_directory(MODULES) is None else Missing.ABSENT
+    lines = {name.rpartition("/")[2]: files.read_line(name) for name in parameter_files(files)}
+    return {name: _parse(line) for name, line in lines.items() if line is not None}
 
 
-def _parse(text: str) -> Parameter:
-    word = text.removesuffix("\n")
-    if word in _BOOLEANS:
-        return _BOOLEANS[word]
-    if _NUMBER.fullmatch(word):
-        return int(word)
-    return "".join(c if c.isprintable() else "\ufffd" for c in word)
+def _parse(line: str) -> Parameter:
+    if line in _BOOLEANS:
+        return _BOOLEANS[line]
+    return int(line) if _NUMBER.fullmatch(line) else line

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmxd.model.decode import Decoded
-from vmxd.model.facts import Host, Missing, Reading
+from vmxd.model.facts import Host, Missing, Reading, Spans
+from vmxd.tables import CAPABILITY_RANGE, MSR_BY_INDEX
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +46,41 @@ class MsrValues:
 
 
 def group_readings(host: Host) -> list[tuple[tuple[int, ...], bool | None, dict[int, Reading]]]:
-    """Return the scanned CPUs of a host in groups of equal readings, the group of the lowest CPU first.
+    """Group the scanned CPUs of a host by equal readings, the group of the lowest CPU first.
 
-    A group is its CPUs, their vmx flag, and MSR index -> reading.
+    A group is its CPUs, their vmx flag, and MSR index -> reading, of the MSRs that have a meaning for VMX. Readings are
+    compared once for each range of CPUs that agree, not for each CPU.
     """
-    indexes = tuple(host.readings)
-    columns = [host.readings[index] for index in indexes]
+    indexes = [index for index in host.readings if index in MSR_BY_INDEX or index in CAPABILITY_RANGE]
+    changes: dict[int, list[tuple[int, Reading | None]]] = {}
+    for column, index in enumerate(indexes):
+        end = None
+        for first, last, reading in Spans.of(host.readings[index]).spans:
+            if end is not None and end != first:
+                changes.setdefault(end, []).append((column, None))
+            changes.setdefault(first, []).append((column, reading))
+            end = last + 1
+        if end is not None:
+            changes.setdefault(end, []).append((column, None))
+
+    boundaries = iter(sorted(changes))
+    boundary = next(boundaries, None)
+    row: list[Reading | None] = [None] * len(indexes)
     members: dict[tuple[bool | None, tuple[Reading | None, ...]], list[int]] = {}
+    here: dict[bool | None, list[int]] = {}
     excluded = frozenset(host.excluded)
     for cpu in host.online:
-        if cpu not in excluded:
-            flag = host.cpus[cpu].vmx_flag if cpu in host.cpus else None
-            members.setdefault((flag, tuple([column.get(cpu) for column in columns])), []).append(cpu)
+        if cpu in excluded:
+            continue
+        while boundary is not None and boundary <= cpu:
+            for column, new in changes[boundary]:
+                row[column] = new
+            boundary = next(boundaries, None)
+            here = {}
+        flag = host.cpus[cpu].vmx_flag if cpu in host.cpus else None
+        if flag not in here:
+            here[flag] = members.setdefault((flag, tuple(row)), [])
+        here[flag].append(cpu)
     return [
         (
             tuple(cpus),
@@ -83,12 +107,15 @@ def compare_msrs(groups: Sequence[Group]) -> dict[int, MsrValues]:
 
 
 def inconsistent_cpus(msrs: Iterable[MsrValues]) -> dict[int, tuple[int, ...]]:
-    """Return the CPUs that differ from the most common values, ascending, each with the MSRs it differs in."""
-    differing: dict[int, list[int]] = {}
+    """Map the CPUs that differ from the most common values, ascending, to the MSRs they differ in."""
+    differing: dict[int, tuple[int, ...]] = {}
+    grown: dict[tuple[int, tuple[int, ...]], tuple[int, ...]] = {}
     for msr in msrs:
         for cpu in msr.differing:
-            differing.setdefault(cpu, []).append(msr.index)
-    return {cpu: tuple(differing[cpu]) for cpu in sorted(differing)}
+            before = differing.get(cpu, ())
+            key = (msr.index, before)
+            differing[cpu] = grown.setdefault(key, (*before, msr.index)) if key not in grown else grown[key]
+    return {cpu: differing[cpu] for cpu in sorted(differing)}
 
 
 def cpus_of(groups: Iterable[Group]) -> tuple[int, ...]:

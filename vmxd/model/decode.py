@@ -96,7 +96,9 @@ def decode(vmx_flag: bool | None, readings: Mapping[int, Reading]) -> Decoded:
     capability MSRs' range are kept: their bits are unknown ones.
     """
     msrs = {msr.index: _state(msr, vmx_flag, readings) for msr in MSR_BY_INDEX.values()}
-    msrs |= {index: readings[index] for index in readings if index in CAPABILITY_RANGE and index not in msrs}
+    for index, reading in readings.items():
+        if index in CAPABILITY_RANGE and index not in msrs:
+            msrs[index] = Missing.ABSENT if reading == Failed("EIO") else reading  # nothing enumerates it
     fields: dict[str, int] = {}
     for msr in MSR_BY_INDEX.values():
         if isinstance(value := msrs[msr.index], int):

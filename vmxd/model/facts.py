@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from bisect import bisect
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
+
+from vmxd.cpulist import Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,73 @@ class Failed:
 
 Reading = int | Failed
 """One MSR on one CPU: its 64-bit value, or why there is none. Without a reading, it was not recorded there."""
+
+
+class Span(NamedTuple):
+    """Consecutive CPUs that gave the same reading."""
+
+    first: int
+    last: int
+    reading: Reading
+
+
+class Spans(Mapping[int, Reading]):
+    """CPU -> reading of one MSR, ascending, kept by range: thousands of CPUs that agree cost as much as one.
+
+    spans: ascending, without overlap, adjacent ones with different readings.
+    """
+
+    __slots__ = ("spans",)
+
+    def __init__(self, spans: Iterable[Span]) -> None:
+        """Take spans in any order. Raises ValueError, naming a CPU, if two overlap."""
+        kept: list[Span] = []
+        for span in sorted(spans, key=lambda span: span.first):
+            before = kept[-1] if kept else None
+            if before and span.first <= before.last:
+                raise ValueError(f"CPU {span.first} has a value already")
+            if before and before.last + 1 == span.first and before.reading == span.reading:
+                kept[-1] = Span(before.first, span.last, span.reading)
+            else:
+                kept.append(span)
+        self.spans = tuple(kept)
+
+    @classmethod
+    def of(cls, by_cpu: Mapping[int, Reading]) -> Spans:
+        """Keep readings by range."""
+        return by_cpu if isinstance(by_cpu, Spans) else cls(Span(cpu, cpu, by_cpu[cpu]) for cpu in by_cpu)
+
+    def only(self, ranges: Iterable[Range]) -> Spans:
+        """Select the readings of the CPUs in ranges, which are ascending and without overlap."""
+        kept = []
+        at = 0
+        for first, last in ranges:
+            while at < len(self.spans) and self.spans[at].last < first:
+                at += 1
+            while at < len(self.spans) and self.spans[at].first <= last:
+                span = self.spans[at]
+                kept.append(Span(max(first, span.first), min(last, span.last), span.reading))
+                if span.last > last:
+                    break
+                at += 1
+        return Spans(kept)
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """The CPUs that have a reading."""
+        return tuple((span.first, span.last) for span in self.spans)
+
+    def __getitem__(self, cpu: int) -> Reading:
+        at = bisect(self.spans, cpu, key=lambda span: span.first) - 1
+        if at < 0 or self.spans[at].last < cpu:
+            raise KeyError(cpu)
+        return self.spans[at].reading
+
+    def __iter__(self) -> Iterator[int]:
+        return (cpu for span in self.spans for cpu in range(span.first, span.last + 1))
+
+    def __len__(self) -> int:
+        return sum(span.last - span.first + 1 for span in self.spans)
 
 
 class Missing(enum.Enum):

@@ -12,8 +12,8 @@ from vmxd.tables.rows import Derived, Field, Flag, Layout, Msr, Row, Unnamed
 
 IA32_VMX_BASIC: Final = 0x480
 IA32_FEATURE_CONTROL: Final = 0x3A
-CAPABILITY_RANGE: Final = range(0x480, 0x500)
-"""Where VMX capability MSRs are, and where new ones may be expected (SDM Vol. 4, Table 2-2)."""
+CAPABILITY_RANGE: Final = range(0x480, 0x4C0)
+"""Where VMX capability MSRs are and new ones may be expected; IA32_A_PMC0 is at 0x4c1 (SDM Vol. 4, Table 2-2)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ ERRNOS: Final[dict[str, Errno]] = {
             "RDMSR faulted (#GP)",
             "in a guest, its hypervisor filters the MSR; else look at firmware and microcode",
         ),
+        Errno("EXDEV", "a link leads out of the root", "a root's device is a node in it, or use --root /"),
         Errno("ENODATA", "reading gave fewer than 8 bytes", "this is not the kernel's msr device; check --root"),
     )
 }
