@@ -11,10 +11,9 @@
 # make bench  measure vmxd against its peers (apt-get install prometheus-node-exporter); 7 minutes, on an idle machine
 # make bench-fleet  measure rules and queries on simulated fleets of up to 5,000 hosts (apt-get install prometheus
 #             victoria-metrics prometheus-alertmanager); an hour, 8 GiB, on an idle machine
-# make golden rewrite tests/hosts/*/metrics.prom and look at the difference
-# make generated  rewrite the completion scripts and the man page in deploy/share and look at the difference
+# make generated  renew all that is made from tables, parser and recordings, and look at the difference: golden files, reference
+#             pages, outputs in pages, dashboards, completion scripts, the man page
 # make docs   build the documentation as a site, build/site/index.html
-# make docs-output  rewrite what the documentation shows: outputs of commands, pages generated from the code
 # make screenshots  take docs/images anew (apt-get install chromium fonts-inter fonts-jetbrains-mono)
 # make verification  copy what the last whole run of test-machine has shown to tests/machine/verification.md
 
@@ -33,8 +32,8 @@ else
 INSTALL = $(PIP) install --editable
 endif
 
-.PHONY: run test test-packaging test-wheel test-machine verification deb dist pyz release release-check pins bench bench-fleet golden generated docs \
-  docs-output screenshots clean
+.PHONY: run test test-packaging test-wheel test-machine verification deb dist pyz release release-check pins bench bench-fleet generated docs \
+  screenshots clean
 
 $(READY): pyproject.toml vmxd/__init__.py
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
@@ -101,21 +100,17 @@ bench: $(TESTED)
 bench-fleet: $(TESTED)
 	$(VENV)/bin/python -m bench.fleet $(BENCH_ARGS)
 
-golden: $(TESTED)
-	$(VENV)/bin/pytest tests/test_hosts.py --update-golden
-	git diff --stat -- tests/hosts
-
 generated: $(TESTED)
 	$(VENV)/bin/python -m deploy.shell.generate
-	git diff --stat -- deploy/share
+	$(VENV)/bin/python -m deploy.grafana.generate
+	$(VENV)/bin/python -m docs.site.generate
+	$(VENV)/bin/python -m pytest -q --update tests/test_hosts.py tests/model/test_profiles.py tests/docs/test_docs_commands.py \
+	  tests/fleet/test_docs.py
+	git diff --stat
 
 docs: $(TESTED)
 	$(VENV)/bin/python -m sphinx -q -W --keep-going -c docs/site . build/site
 	@echo build/site/index.html
-
-docs-output: $(TESTED)
-	$(VENV)/bin/pytest tests/docs/test_pages.py tests/docs/test_docs_commands.py tests/fleet/test_docs.py --update-docs
-	git diff --stat -- '*.md'
 
 screenshots: $(TESTED)
 	$(VENV)/bin/python -m tests.helpers.screenshots

@@ -21,15 +21,14 @@ settings.load_profile("vmxd")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options that rewrite files instead of comparing with them."""
-    parser.addoption("--update-golden", action="store_true", help="rewrite tests/hosts/*/metrics.prom")
-    parser.addoption("--update-docs", action="store_true", help="rewrite outputs and generated pages in the docs")
+    """Add the option that rewrites files instead of comparing with them."""
+    parser.addoption("--update", action="store_true", help="rewrite golden files and the outputs that pages show")
 
 
 @pytest.fixture
-def update_golden(request: pytest.FixtureRequest) -> bool:
-    """Whether golden files are to be rewritten."""
-    return bool(request.config.getoption("--update-golden"))
+def update(request: pytest.FixtureRequest) -> bool:
+    """Whether files are to be rewritten instead of compared with."""
+    return bool(request.config.getoption("--update"))
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +54,6 @@ def home(pki: Path, tmp_path: Path) -> Path:
     for name in ("server.crt", "server.key", "ca.crt"):
         shutil.copy(pki / name, tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def update_docs(request: pytest.FixtureRequest) -> bool:
-    """Whether outputs and generated pages in the documentation are to be rewritten."""
-    return bool(request.config.getoption("--update-docs"))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.golden import compact
 from tests.helpers.support import ALL_HOSTS, HOSTS, MADE_HOSTS, REAL_HOSTS, REPOSITORY
 from vmxd.cli import main
 from vmxd.host.scan import scan
@@ -25,11 +26,11 @@ def host_metrics(root: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> str:
 
 
 @pytest.mark.parametrize("name", ALL_HOSTS)
-def test_golden(name: str, update_golden: bool, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_golden(name: str, update: bool, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """The metrics of a recorded host are those that were reviewed."""
     golden = HOSTS / name / "metrics.prom"
-    metrics = host_metrics(HOSTS / name, capfdbinary)
-    if update_golden:
+    metrics = compact(host_metrics(HOSTS / name, capfdbinary))
+    if update:
         golden.write_text(metrics)
 
     assert golden.read_text() == metrics

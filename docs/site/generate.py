@@ -1,4 +1,4 @@
-"""Write the generated pages: python -m docs.site.generate, or make docs-output; a test holds them to it.
+"""Write the generated pages: python -m docs.site.generate, or make generated; a test holds them to it.
 
 The pages are in the repository, and not made when the site is: a forge shows them, other pages link into them, and a
 change of a table shows in review what it does to them.

@@ -46,7 +46,7 @@ def of(language: str) -> list[Block]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.is_run for block in BLOCKS[page])])
-def test_commands(page: str, tmp_path: Path, update_docs: bool) -> None:
+def test_commands(page: str, tmp_path: Path, update: bool) -> None:
     """Commands succeed, or end with the code that the page shows next, and print what it shows."""
     for each in ("promtool", "curl"):
         program(each, {"promtool": "prometheus"}.get(each, each))
@@ -62,7 +62,7 @@ def test_commands(page: str, tmp_path: Path, update_docs: bool) -> None:
                 where = f"{page}:{command.line + 1}: {command.text}"
                 assert expected == code, "\n".join([where, *printed])
                 if command.output and not matches(command.output, printed):
-                    assert update_docs, "\n".join([where, *printed, "(make docs-output)"])
+                    assert update, "\n".join([where, *printed, "(make generated)"])
                     changes.append((block, command, refreshed(command.output, printed)))
     finally:
         session.close()

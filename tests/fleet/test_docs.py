@@ -18,7 +18,7 @@ URL: Final = "http://prometheus:9090"
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
-def test_commands(prometheus: Served, tmp_path: Path, update_docs: bool) -> None:
+def test_commands(prometheus: Served, tmp_path: Path, update: bool) -> None:
     """Commands can tell, and print what the page shows, at other times."""
     for name, host in {"today": "haswell-ep-2s", "yesterday": "sandybridge-e"}.items():
         shutil.copytree(HOSTS / host, tmp_path / name / "host-1")
@@ -40,7 +40,7 @@ def test_commands(prometheus: Served, tmp_path: Path, update_docs: bool) -> None
             assert done.returncode in (0, 1), where
             printed = done.stdout.replace(prometheus.url, URL).splitlines()
             if command.output and not matches(timeless(command.output), timeless(printed)):
-                assert update_docs, f"{where}(make docs-output)"
+                assert update, f"{where}(make generated)"
                 changes.append((block, command, refreshed(command.output, printed)))
     rewrite(PAGE, changes)
 

@@ -9,6 +9,9 @@ from typing import Final
 
 from bench.fleet.kinds import POSTED_INTERRUPTS, Kind, page
 from tests.helpers.support import ALL_HOSTS, HOSTS
+from vmxd.commands.profiles import builtin_profiles
+from vmxd.host.scan import scan
+from vmxd.views.metrics import HostCollector, to_text
 
 THEN: Final = int(time.time()) // 60 * 60 - 7_200
 """When every recording was a host, each called like its directory, in the pool "recordings"."""
@@ -32,7 +35,8 @@ _NEEDED: Final = re.compile(r"vmx_(host_info|status|msr_info|inconsistent_cpus|c
 def openmetrics() -> Iterator[str]:
     """Yield the lines of the whole past, times in seconds."""
     for name in ALL_HOSTS:
-        text = (HOSTS / name / "metrics.prom").read_text()
+        inventory = scan(str(HOSTS / name), profiles=builtin_profiles()).inventory
+        text = to_text(HostCollector(inventory)).decode()
         yield from samples(text, {"instance": name, "cluster": "recordings"}, THEN)
         yield from samples('up 1\nvmxd_build_info{version="1"} 1\n', {"instance": name, "cluster": "recordings"}, THEN)
     down = {"instance": "down", "cluster": "recordings"}

@@ -229,7 +229,7 @@ def test_builtin_profiles_say_why() -> None:
     assert all(profile.description and profile.reason and profile.source for profile in builtin_profiles())
 
 
-def test_fits_of_real_hosts(update_golden: bool) -> None:
+def test_fits_of_real_hosts(update: bool) -> None:
     """Which real hosts fit which profiles and CPU models is what was reviewed."""
     golden = REPOSITORY / "tests" / "model" / "fits.txt"
     profiles = [*read_profiles([]), *(cpu_model_profile(model.name) for model in CPU_MODELS)]
@@ -241,7 +241,7 @@ def test_fits_of_real_hosts(update_golden: bool) -> None:
             verdict = {True: "fits", None: f"[{' '.join(each.unknown)}]", False: lacking}[each.fits]
             says.setdefault(verdict, []).append(each.profile.name.removeprefix("qemu-"))
         text += f"\n{name}\n" + "".join(f"  {verdict}: {' '.join(names)}\n" for verdict, names in says.items())
-    if update_golden:
+    if update:
         golden.write_text(text)
 
     assert golden.read_text() == text

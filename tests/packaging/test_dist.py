@@ -214,7 +214,7 @@ def test_pyz_serves(bare: Path) -> None:
             server.terminate()
             server.wait(20)
 
-    recorded = [line for line in (LAKEFIELD / "metrics.prom").read_text().splitlines() if line.startswith("vmx_")]
+    recorded = [line for line in vmxd("metrics", "--root", LAKEFIELD).stdout.splitlines() if line.startswith("vmx_")]
     assert [] == [line for line in recorded if line not in answers[0].splitlines()]
     assert "i5-L16G7" in answers[1]
 
