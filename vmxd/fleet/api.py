@@ -100,7 +100,7 @@ class Api:
 
     def _ask(self, path: str, expression: str, fields: Mapping[str, str], needs: Iterable[str]) -> Iterator[Series]:
         self.queries += 1
-        form = {"query": expression, "timeout": f"{self._transport.seconds_left():.3f}s", **fields}
+        form = {"query": expression, "timeout": f"{1000 * self._transport.seconds_left():.0f}ms", **fields}
         answer = self._answer(self._transport.post(f"/api/v1/{path}", urlencode(form, errors="replace").encode()))
         try:
             for each in answer["data"]["result"]:
