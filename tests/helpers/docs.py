@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from markdown_it import MarkdownIt
 
@@ -30,7 +30,7 @@ NOT_RUN: Final = {
     "install": "installs into the reader's host or needs the network; make and tests/machine do the same",
     "host": "asks or changes the reader's host, cluster or Prometheus",
     "make": "a target of the Makefile that takes minutes or changes the tree; make -n is asked whether it is there",
-    "test_first_hour": "tests/packaging/test_first_hour.py does this with a real Prometheus",
+    "test_first_hour": "tests/packaging/test_first_hour.py follows the page with a real Prometheus",
     "test_fleet_docs": "tests/fleet/test_docs.py runs it against a real Prometheus with a fleet",
     "test_adding_a_bit": "tests/docs/test_pages.py runs it on a copy of the tree, changed as the page says",
     "file": "is the content of a file; sh -n reads it",
@@ -49,8 +49,9 @@ FLEET: Final = ("cascadelake-sp", "haswell-ep-2s", "icelake-sp-2s", "skylake-sp-
 DEFAULT_HOST: Final = "cascadelake-sp"
 """The recording that a command without --root is given, in place of the reader's host."""
 
-_PORT: Final = re.compile(r"(?<=:)(?:1048\d|9090)\b")
+_PORT: Final = re.compile(r"(?<=:)(?:1048\d|909[05])\b")
 _ELISION: Final = "…"
+_HERE: Final = "<<'END'"
 _LISTEN_SECONDS: Final = 30.0
 
 
@@ -117,7 +118,7 @@ def commands(block: Block) -> Iterator[Command]:
             assert command, f"{block.page}:{number + 1}: a console begins with a command"
             command.output.append(line)
             continue
-        continues = line.endswith("\\")
+        continues = line.endswith("\\") or (_HERE in command.text and line != "END")
     if command:
         yield command
 
@@ -172,6 +173,9 @@ class Session:
         if text.startswith("vmxd serve"):
             self._serve(text)
             return 0, []
+        if text.endswith("&"):
+            self._servers.append(self._start(text))
+            return 0, []
         script = f"(exit {self._code})\n{text}\ncode=$?; pwd >{self._scratch}/cwd; exit $code"
         result = subprocess.run(
             ["bash", "-o", "pipefail", "-c", script],
@@ -213,14 +217,17 @@ class Session:
             text = re.sub("vmxd serve", f"vmxd serve --web.listen-address=127.0.0.1:{self._port('10480')}", text)
         log = self._scratch / f"serve-{len(self._servers)}.log"
         with log.open("wb") as stderr:
-            command = ["bash", "-c", f"exec {text.removesuffix('&')}"]
-            server = subprocess.Popen(command, cwd=self._directory, env=self._environment(), stderr=stderr)
+            server = self._start(text, stderr)
         self._servers.append(server)
         deadline = time.monotonic() + _LISTEN_SECONDS
         while "listening on" not in log.read_text():
             assert server.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)
+
+    def _start(self, text: str, stderr: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+        command = ["bash", "-c", f"exec {text.removesuffix('&')}"]
+        return subprocess.Popen(command, cwd=self._directory, env=self._environment(), stderr=stderr)
 
 
 _WRAPPER: Final = """#!/bin/sh
