@@ -6,13 +6,14 @@ The part that does not change from run to run is kept under the hash of what wen
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -37,41 +38,95 @@ LEFT_OUT: Final = (
     "*/libzstd*", "*/libgcrypt*", "*/libmvec*", "*/libkrb5*", "*/libgssapi*", "*/libk5*", "*/libsystemd*",
     "*/libpcre2*", "*/libmount*", "*/libblkid*", "*/libsmartcols*",
 )  # fmt: skip
-MODULE: Final = "arch/x86/kernel/msr.ko"
+MODULES: Final = (
+    "arch/x86/kernel/msr.ko", "virt/lib/irqbypass.ko", "arch/x86/kvm/kvm.ko", "arch/x86/kvm/kvm-intel.ko"
+)  # fmt: skip
+"""Under lib/modules/RELEASE/kernel, in the order in which they load."""
 
 _BUILDING: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A guest as files: kernel, initramfs (not compressed), the kernel's own list of VMX features, its release."""
+    """A guest as files.
+
+    kernel, its release and modules; initramfs, not compressed; header: the kernel's own list of VMX features.
+    """
 
     kernel: Path
     initramfs: Path
     header: Path
     release: str
+    modules: Path
 
 
-def build(say: Callable[[str], None]) -> Image:
-    """Return the guest without vmxd, building it where it is not in the cache."""
+def build(say: Callable[[str], None], suite: str = "") -> Image:
+    """Return the guest without vmxd, building it where it is not in the cache.
+
+    suite: whose kernel boots, this host's Debian release by default.
+    """
     with _BUILDING:
-        kernel = packages.kernel_package(KERNEL_FLAVOUR)
-        release = kernel.removeprefix("linux-image-")
-        headers = f"linux-headers-{release.removesuffix(KERNEL_FLAVOUR)}common"
-        parts = [packages.candidate(kernel), packages.candidate(headers), *packages.closure(WANTED)]
-        recipe = [*parts, Path(__file__).read_text(), (HERE / "guest" / "init").read_text()]
-        directory = CACHE / hashlib.sha256("\0".join(recipe).encode()).hexdigest()[:16]
-        if not directory.exists():
-            say(f"building the small guest, {kernel}, in {directory}")
-            directory.parent.mkdir(parents=True, exist_ok=True)
-            packages.download(parts)
-            scratch = Path(tempfile.mkdtemp(dir=directory.parent))
-            try:
-                _build(scratch, release, *parts)
-                scratch.rename(directory)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
-        return Image(directory / "vmlinuz", directory / "initramfs", directory / "vmxfeatures.h", release)
+        image = _own(say)
+        return image if not suite else _with_kernel_of(suite, image, say)
+
+
+def _own(say: Callable[[str], None]) -> Image:
+    kernel = packages.kernel_package(KERNEL_FLAVOUR)
+    release = kernel.removeprefix("linux-image-")
+    headers = f"linux-headers-{release.removesuffix(KERNEL_FLAVOUR)}common"
+    parts = [packages.candidate(kernel), packages.candidate(headers), *packages.closure(WANTED)]
+    recipe = [*parts, Path(__file__).read_text(), (HERE / "guest" / "init").read_text()]
+    directory = CACHE / hashlib.sha256("\0".join(recipe).encode()).hexdigest()[:16]
+    if not directory.exists():
+        say(f"building the small guest, {kernel}, in {directory}")
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        packages.download(parts)
+        scratch = Path(tempfile.mkdtemp(dir=directory.parent))
+        try:
+            _build(scratch, release, *parts)
+            scratch.rename(directory)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return Image(
+        directory / "vmlinuz", directory / "initramfs", directory / "vmxfeatures.h", release, directory / "modules"
+    )
+
+
+def _with_kernel_of(suite: str, image: Image, say: Callable[[str], None]) -> Image:
+    """Return the guest with the kernel of another suite in place of its own; the header stays."""
+    kernel = packages.kernel_package(KERNEL_FLAVOUR, suite)
+    parts = packages.kernel_parts(kernel, suite)
+    recipe = [*parts, Path(__file__).read_text()]
+    directory = CACHE / hashlib.sha256("\0".join(recipe).encode()).hexdigest()[:16]
+    release = kernel.removeprefix("linux-image-")
+    if not directory.exists():
+        say(f"unpacking {kernel} of {suite} in {directory}")
+        packages.download(parts, suite)
+        scratch = Path(tempfile.mkdtemp(dir=directory.parent))
+        try:
+            _unpack_kernel(scratch, release, parts)
+            scratch.rename(directory)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return replace(image, kernel=directory / "vmlinuz", release=release, modules=directory / "modules")
+
+
+def _unpack_kernel(directory: Path, release: str, parts: Sequence[str]) -> None:
+    """Write vmlinuz and modules, which newer packages compress, and keep in several."""
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        tree = Path(scratch)
+        (tree / "usr/lib").mkdir(parents=True)
+        (tree / "lib").symlink_to("usr/lib")
+        for part in parts:
+            packages.unpack(part, tree, leave_out=("*/drivers/*", "*/net/*", "*/fs/*", "./usr/share/*"))
+        (vmlinuz,) = tree.rglob("vmlinuz*")
+        vmlinuz.rename(directory / "vmlinuz")
+        (directory / "modules").mkdir()
+        for name in MODULES:
+            (found,) = (tree / "usr/lib/modules" / release / "kernel").glob(f"{name}*")
+            data = found.read_bytes()
+            plain = lzma.decompress(data) if found.suffix == ".xz" else data
+            (directory / "modules" / Path(name).name).write_bytes(plain)
 
 
 def _build(directory: Path, release: str, kernel: str, headers: str, *guest: str) -> None:
@@ -101,17 +156,14 @@ def _build(directory: Path, release: str, kernel: str, headers: str, *guest: str
     (root / "usr/bin/vmxd").write_text('#!/bin/sh\nexec python3 -m vmxd "$@"\n')
     (root / "usr/bin/vmxd").chmod(0o755)
 
-    packages.unpack(kernel, directory, ("./boot/vmlinuz-*", f"./lib/modules/*/{MODULE}"))
-    shutil.copy(directory / "lib/modules" / release / "kernel" / MODULE, root / "lib/modules")
-    (directory / f"boot/vmlinuz-{release}").rename(directory / "vmlinuz")
+    _unpack_kernel(directory, release, [kernel])
     packages.unpack(headers, directory, (f"./usr/src/*/{HEADER}",))
     (found,) = (directory / "usr/src").glob(f"*/{HEADER}")
     found.rename(directory / "vmxfeatures.h")
 
     _compile(root, root, "usr/lib")
     _archive(root, directory / "initramfs")
-    for name in ("boot", "lib", "usr"):
-        shutil.rmtree(directory / name)
+    shutil.rmtree(directory / "usr")
 
 
 def _compile(root: Path, tree: Path, name: str) -> None:
@@ -138,6 +190,7 @@ def with_payload(image: Image, script: str, directory: Path) -> Path:
     tree = directory / "payload"
     modules = tree / "usr/lib/python3/dist-packages/vmxd"
     ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(image.modules, tree / "usr/lib/modules")
     shutil.copytree(REPOSITORY / "vmxd", modules, ignore=ignore)
     _compile(image.initramfs.with_name("root"), tree, "usr")
     shutil.copytree(HERE / "guest", tree / "payload", ignore=shutil.ignore_patterns("init"))

@@ -67,7 +67,7 @@ def _read_cpu(devices: MsrDevices, fd: int, vmx_flag: bool | None) -> dict[int, 
     found = {index: _read(devices, fd, index) for index in (IA32_FEATURE_CONTROL, IA32_VMX_BASIC)}
     if has_vmx(vmx_flag, found) is not False:
         for index, msr in MSR_BY_INDEX.items():
-            if index not in found and exists(msr, vmx_flag, found) is not False:
+            if index not in found and (msr.probed or exists(msr, vmx_flag, found) is not False):
                 found[index] = _read(devices, fd, index)
         if devices.sweep:
             found |= {index: _read(devices, fd, index) for index in SWEEP}

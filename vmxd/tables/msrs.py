@@ -257,7 +257,7 @@ MSRS: tuple[Msr, ...] = (
     Msr(0x488, "IA32_VMX_CR4_FIXED0",          "A.8",   Layout.PLAIN,      CR4_FIXED0),
     Msr(0x489, "IA32_VMX_CR4_FIXED1",          "A.8",   Layout.PLAIN,      CR4_FIXED1),
     Msr(0x48A, "IA32_VMX_VMCS_ENUM",           "A.9",   Layout.PLAIN,      VMCS_ENUM),
-    Msr(0x48C, "IA32_VMX_EPT_VPID_CAP",        "A.10",  Layout.PLAIN,      EPT_VPID_CAP,    exists_if=(Bit(0x48B, 33), Bit(0x48B, 37))),
+    Msr(0x48C, "IA32_VMX_EPT_VPID_CAP",        "A.10",  Layout.PLAIN,      EPT_VPID_CAP,    exists_if=(Bit(0x48B, 33), Bit(0x48B, 37)), probed=True),
     Msr(0x491, "IA32_VMX_VMFUNC",              "A.11",  Layout.PLAIN,      VMFUNC,          exists_if=(Bit(0x48B, 45),)),
 )
 

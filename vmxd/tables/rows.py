@@ -132,6 +132,7 @@ class Msr:
     sdm: section of SDM Vol. 3D; for IA32_FEATURE_CONTROL the title of one in Vol. 3C, whose numbers move.
     rows: its bits, lowest first as in the SDM's table.
     exists_if: exists where any of these bits is 1, in MSRs that exist themselves; empty: wherever VMX does.
+    probed: read wherever VMX exists, as KVM does; a fault where it should not exist is none.
     default1: of layout CONTROLS, the controls that the SDM puts in the default1 class (A.2).
     true: index of the IA32_VMX_TRUE_* MSR that refines it.
     twin_of: of an IA32_VMX_TRUE_* MSR, the index of the MSR that it refines; the rows are that MSR's.
@@ -144,6 +145,7 @@ class Msr:
     layout: Layout
     rows: tuple[Row, ...]
     exists_if: tuple[Bit, ...] = ()
+    probed: bool = False
     default1: int = 0
     true: int | None = None
     twin_of: int | None = None

@@ -32,3 +32,11 @@ fetch() {
   done
   step "$1: port $2 never said $3"
 }
+
+# load_kvm: kvm_intel with each set of parameters of loads.txt, $OUT/kvm/SET/{kvm.txt,parameters,error,dmesg}
+load_kvm() {
+  for module in irqbypass kvm; do
+    insmod /lib/modules/$module.ko
+  done
+  python3 /payload/kvm_loads.py </payload/loads.txt
+}
