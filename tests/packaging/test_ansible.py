@@ -25,8 +25,8 @@ UNITS: Final = sorted(path.name for path in SYSTEMD.iterdir() if path.suffix in 
 
 PASSWORD_HASH: Final = "$2y$10$DyVhzPMtIKBXNaJpXyfTAuDRAKLCyODtVjKmRXRUkBSm.dlNuBuvK"
 VARIABLES: Final[dict[str, Any]] = {
-    "vmxd_args": ["--web.listen-address=127.0.0.1:10480", "--log.format=json"],
-    "vmxd_record_args": ["--skip-isolated"],
+    "vmxd_args": ["--web.listen-address=127.0.0.1:10480", r"--feature.include=ept\w+|\1|a \"b' c"],
+    "vmxd_record_args": ["--skip-isolated", r"--cpus=0\x2d3"],
     "vmxd_web_config": {"basic_auth_users": {"prometheus": PASSWORD_HASH}},
     "vmxd_groups": ["adm"],
 }
@@ -132,17 +132,22 @@ def test_first_run(machine: tuple[Machine, str]) -> None:
     assert re.fullmatch(r"vmxd \d+\.\d+\.\d+\n", one.run("/usr/bin/vmxd", "--version").stdout)
 
 
+def words(line: str) -> list[str]:
+    """Split a line of /etc/default/vmxd as systemd does: EnvironmentFile= takes backslashes away, and $ARGS again."""
+    return shlex.split(re.sub(r"\\(.)", r"\1", line.partition("=")[2]))
+
+
 def test_options(machine: tuple[Machine, str]) -> None:
-    """/etc/default/vmxd is the repository's file with the options filled in, and vmxd accepts them."""
+    """/etc/default/vmxd is the repository's file with the options filled in, which reach vmxd as they were written."""
     one, _ = machine
     theirs = (one.written / "etc/default/vmxd").read_text().splitlines()
     ours = (SYSTEMD / "vmxd.default").read_text().splitlines()
     differing = {mine: other for mine, other in zip(ours, theirs, strict=True) if mine != other}
 
     assert {"ARGS=", "RECORD_ARGS="} == set(differing)
-    serve = build_parser().parse_args(["serve", *differing["ARGS="].removeprefix("ARGS=").split()])
-    assert (["127.0.0.1:10480"], "/etc/vmxd/web.yml") == (serve.listen_addresses, serve.web_config)
-    assert "RECORD_ARGS=--skip-isolated" == differing["RECORD_ARGS="]
+    assert [*VARIABLES["vmxd_args"], "--web.config.file=/etc/vmxd/web.yml"] == words(differing["ARGS="])
+    assert VARIABLES["vmxd_record_args"] == words(differing["RECORD_ARGS="])
+    assert build_parser().parse_args(["serve", *words(differing["ARGS="])]).listen_addresses == ["127.0.0.1:10480"]
 
 
 def test_web_config(machine: tuple[Machine, str]) -> None:
@@ -188,6 +193,13 @@ def test_modes(machine: tuple[Machine, str], mode: str, link: str) -> None:
     assert [link] == links
     lines = (one.written / "etc/default/vmxd").read_text().splitlines()
     assert f"ARGS={'--web.systemd-socket' if mode == 'socket' else ''}" in lines
+
+
+def test_no_index_is_asked(machine: tuple[Machine, str]) -> None:
+    """Without a wheel or an index of one's own nothing is installed: whoever registers the name would run on hosts."""
+    one, _ = machine
+    with pytest.raises(AssertionError, match="no public index has vmxd"):
+        one.play("--check")
 
 
 def test_wrong_mode(machine: tuple[Machine, str]) -> None:
