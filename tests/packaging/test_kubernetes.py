@@ -98,6 +98,16 @@ def test_privilege(name: str) -> None:
     assert spec["automountServiceAccountToken"] is False
 
 
+def test_probes_have_time() -> None:
+    """Each probe waits for longer than a scrape may take under attack, and an answer that is late once ends nothing."""
+    server = container(build_with(), "vmxd")
+    probes = {kind: server[f"{kind}Probe"] for kind in ("readiness", "liveness")}
+
+    assert all(probe["timeoutSeconds"] >= 5 for probe in probes.values())
+    assert probes["liveness"]["timeoutSeconds"] < probes["liveness"]["periodSeconds"]
+    assert probes["liveness"]["failureThreshold"] >= 3
+
+
 def test_capabilities() -> None:
     """Capabilities are given out one by one: one to read MSRs with a device plugin, two to load the module."""
     objects = build_with("load-msr", "device-plugin")
