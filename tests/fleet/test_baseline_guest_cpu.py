@@ -23,7 +23,6 @@ from vmxd.fleet.guest_cpu import (
     guest_cpu,
     libvirt_model,
     model_names,
-    nameless,
     satisfied_models,
     to_libvirt,
     to_qemu,
@@ -128,7 +127,7 @@ def location(name: str) -> set[str]:
 
 
 def test_libvirts_names_are_libvirts() -> None:
-    """Its 96 features vmx-* are the table's, each for the bit that libvirt says."""
+    """Its 99 features vmx-* are the table's, each for the bit that libvirt says."""
     names = {feature.row.libvirt: name for name, feature in FEATURES.items() if feature.row.libvirt}
 
     assert LIBVIRT["features"].keys() == names.keys()
@@ -168,7 +167,7 @@ def test_libvirt_accepts_the_xml(hosts: tuple[str, ...], model: str, tmp_path: P
     assert "" == complaints(xml, tmp_path)
     assert set(named) <= LIBVIRT["features"].keys()
     assert not {"vmx-ept-uc", "vmx-ept-wb", "vmx-invvpid-single-context"}.intersection(named)
-    assert len(named) == len(cpu.require) + len(cpu.disable) - len(nameless(cpu))
+    assert len(named) == len(cpu.require) + len(cpu.disable)
 
 
 def test_the_schema_refuses_what_is_wrong(tmp_path: Path) -> None:
@@ -178,17 +177,17 @@ def test_the_schema_refuses_what_is_wrong(tmp_path: Path) -> None:
     assert "fails to validate" in complaints(xml, tmp_path)
 
 
-def test_what_libvirt_cannot_name_is_said(tmp_path: Path) -> None:
-    """SapphireRapids-v5 wants CET on entry and exit; libvirt 11 has no names for these, so the note is all."""
-    cpu = guest_cpu(frozenset(("ept",)), "SapphireRapids-v5")
-    (tmp_path / "one").symlink_to(HOSTS / "skylake-6700k")
-    command = ("fleet", "baseline", "--recordings", tmp_path, "--format", "libvirt", "--model", "SapphireRapids-v5")
-    done = vmxd(*command)
+@pytest.mark.parametrize(
+    ("model", "nearest"), [("SapphireRapids-v8", "SapphireRapids-v6"), ("Skylake-Server-v6", "Skylake-Server-v5")]
+)
+def test_a_model_that_libvirt_lacks(model: str, nearest: str, tmp_path: Path) -> None:
+    """The last version that libvirt has stands in its place, with the VMX features that it lacks on top, and a note."""
+    (tmp_path / "one").symlink_to(HOSTS / "sapphirerapids")
+    done = vmxd("fleet", "baseline", "--recordings", tmp_path, "--format", "libvirt", "--model", model)
 
-    assert {"exit_load_cet", "entry_load_cet"} == features(nameless(cpu))
-    assert (
-        "SapphireRapids-v5 wants what hosts lack and libvirt cannot name: exit_load_cet, entry_load_cet" in done.stderr
-    )
+    assert f"<model fallback='forbid'>{nearest}</model>" in done.stdout
+    assert "<feature policy='require' name='vmx-mbec'/>" in done.stdout
+    assert f"libvirt has no {model}: this is {nearest} with its VMX features" in done.stderr
     assert (0, "") == (done.returncode, complaints(done.stdout, tmp_path))
 
 

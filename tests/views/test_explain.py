@@ -60,6 +60,7 @@ def test_a_feature_and_its_state() -> None:
           sdm        Vol. 3D A.3.3
           exists if  IA32_VMX_PROCBASED_CTLS[63] = 1 (sec_controls)
           linux      VMX_FEATURE_BUS_LOCK_DETECTION, not shown in /proc/cpuinfo
+                     SECONDARY_EXEC_BUS_LOCK_DETECTION in asm/vmx.h
           qemu       no name
           libvirt    no name
           seen       first on Lakefield (2020), of the CPUs that vmxd has recordings of;

@@ -315,10 +315,11 @@ def test_a_control_has_all_its_names() -> None:
         "default1": False,
         "sdm": "Mode-based execute control for EPT",
         "linux": "VMX_FEATURE_MODE_BASED_EPT_EXEC",
+        "linux_macro": "SECONDARY_EXEC_MODE_BASED_EPT_EXEC",
         "linux_position": 86,
         "cpuinfo": "ept_mode_based_exec",
         "qemu": "vmx-mbec",
-        "libvirt": None,
+        "libvirt": "vmx-mbec",
     }
 
     assert [expected] == features("ept_mode_based_exec")["features"]

@@ -371,7 +371,7 @@ def test_long_has_all_names() -> None:
     expected = [
         "  pml                                 off",
         "      Enable PML: bits 49 (may be 1) and 17 (must be 1)",
-        "      pml (cpuinfo), VMX_FEATURE_PAGE_MOD_LOGGING, vmx-pml",
+        "      pml (cpuinfo), VMX_FEATURE_PAGE_MOD_LOGGING, SECONDARY_EXEC_ENABLE_PML, vmx-pml",
     ]
 
     assert expected == vmxd("show", "--long", "--root", LAKEFIELD, "pml").stdout.splitlines()[-3:]

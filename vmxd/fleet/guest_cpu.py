@@ -118,6 +118,7 @@ def to_qemu(cpu: GuestCpu) -> str:
 
 def to_libvirt(cpu: GuestCpu) -> str:
     """Return the element <cpu> of a domain (formatdomain.html#cpu-model-and-topology)."""
+    cpu = _as_libvirt_has_it(cpu)
     policies = [("require", "vmx")]
     policies += [("require", each.libvirt) for each in cpu.require if each.libvirt]
     policies += [("disable", each.libvirt) for each in cpu.disable if each.libvirt]
@@ -126,16 +127,30 @@ def to_libvirt(cpu: GuestCpu) -> str:
     return f"<cpu mode='custom' match='exact'>\n{model}{''.join(lines)}</cpu>\n"
 
 
-def nameless(cpu: GuestCpu) -> tuple[Property, ...]:
-    """Return what should be turned off, but libvirt has no name for."""
-    return tuple(each for each in cpu.disable if each.libvirt is None)
+def _as_libvirt_has_it(cpu: GuestCpu) -> GuestCpu:
+    """Return the same CPU on top of the last version of its model that libvirt has."""
+    nearest = in_libvirt(cpu.model)
+    added = _features(cpu.model) - _features(nearest)
+    on_top = [each for each in PROPERTIES if added.intersection(each.features)]
+    return GuestCpu(
+        model=nearest,
+        require=(*cpu.require, *(each for each in on_top if each not in cpu.disable)),
+        disable=tuple(each for each in cpu.disable if each not in on_top),
+        left_out=cpu.left_out,
+    )
+
+
+def in_libvirt(name: str) -> str:
+    """Return the last version of a model that libvirt has, up to the one that is named."""
+    model, version = _parse(name)
+    return f"{model.name}-v{min(version, model.in_libvirt)}"
 
 
 def libvirt_model(name: str) -> str:
     """Return libvirt's name of a model: without a version where that is the first, an alias where there is one.
 
-    The others libvirt 11.3 knows by the names that QEMU has for them.
+    A version that libvirt does not have becomes the last that it has.
     """
-    model, version = _parse(name)
+    model, version = _parse(in_libvirt(name))
     aliases = (alias for alias, number in model.aliases.items() if number == version)
     return model.name if version == 1 else next(aliases, f"{model.name}-v{version}")

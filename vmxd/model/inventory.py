@@ -76,7 +76,8 @@ class Inventory:
     msrs: by index, those with a value on some CPU. inconsistent: CPUs that differ from the most common values, with the
     MSRs.
     features: all of them, by name. fields: numbers, those of the most common values.
-    feature_control: bits of IA32_FEATURE_CONTROL, true where set on every CPU; empty where known on none.
+    feature_control: bits of IA32_FEATURE_CONTROL, true where set on every CPU; empty where known on none. A bit of some
+    models is there only if it is set on some CPU.
     unknown: by MSR index, the mask of bits that no row explains and that are set on some CPU.
     kvm_unused: features that every CPU has and KVM leaves off. kvm_doubted: parameters that may leave off some.
     nested: what KVM offers to guests; None: not asked.
@@ -212,7 +213,8 @@ def _fields(msrs: Mapping[int, MsrValues]) -> dict[str, int]:
 
 def _feature_control(groups: Sequence[Group]) -> dict[str, bool]:
     values = [state for group in groups if isinstance(state := group.decoded.msrs[IA32_FEATURE_CONTROL], int)]
-    flags = (row for row in MSR_BY_INDEX[IA32_FEATURE_CONTROL].rows if isinstance(row, Flag))
+    flags = [row for row in MSR_BY_INDEX[IA32_FEATURE_CONTROL].rows if isinstance(row, Flag)]
+    flags = [row for row in flags if not row.models or any(value >> row.bit & 1 for value in values)]
     return {row.name: all(value >> row.bit & 1 for value in values) for row in flags} if values else {}
 
 

@@ -25,6 +25,7 @@ class CpuModel:
     like: model and version that version 1 is like, "" for none; with what ``adds`` and without what ``drops`` names.
     versions: how many there are, from 1. later: version -> features that it adds to the version before.
     aliases: QEMU's other names of a version.
+    libvirt: the last version that libvirt's CPU map has, None if it has all of them.
     """
 
     name: str
@@ -34,6 +35,12 @@ class CpuModel:
     versions: int = 1
     later: Mapping[int, str] = field(default_factory=dict)
     aliases: Mapping[str, int] = field(default_factory=dict)
+    libvirt: int | None = None
+
+    @property
+    def in_libvirt(self) -> int:
+        """The last version that libvirt has; the first ones it has all."""
+        return self.versions if self.libvirt is None else self.libvirt
 
 
 _CET: Final = "exit_load_cet entry_load_cet"
@@ -70,24 +77,24 @@ CPU_MODELS: Final = (
     CpuModel("Skylake-Client", "Broadwell-v1", drops="posted_intr virtual_x2apic vapic_reg vid",
         versions=4, later={4: "xsaves"}, aliases={"Skylake-Client-IBRS": 2, "Skylake-Client-noTSX-IBRS": 3}),
     CpuModel("Skylake-Server", "Broadwell-v1", drops="eptp_switching",
-        versions=6, later={4: "eptp_switching", 5: "xsaves", 6: "ept_mode_based_exec"},
+        versions=6, libvirt=5, later={4: "eptp_switching", 5: "xsaves", 6: "ept_mode_based_exec"},
         aliases={"Skylake-Server-IBRS": 2, "Skylake-Server-noTSX-IBRS": 3}),
     CpuModel("Cascadelake-Server", "Skylake-Server-v1",
-        versions=7, later={4: "eptp_switching", 5: "xsaves", 7: "ept_mode_based_exec"},
+        versions=7, libvirt=5, later={4: "eptp_switching", 5: "xsaves", 7: "ept_mode_based_exec"},
         aliases={"Cascadelake-Server-noTSX": 3}),
     CpuModel("Cooperlake", "Broadwell-v1", versions=2, later={2: "xsaves"}),
     CpuModel("Icelake-Server", "Broadwell-v1", drops="rdseed_exiting pml eptp_switching",
-        versions=9, later={4: "rdseed_exiting pml eptp_switching", 5: "xsaves", 6: "ept_5level",
-                           9: "ept_mode_based_exec"},
+        versions=9, libvirt=7, later={4: "rdseed_exiting pml eptp_switching", 5: "xsaves", 6: "ept_5level",
+                                      9: "ept_mode_based_exec"},
         aliases={"Icelake-Server-noTSX": 2}),
-    CpuModel("SapphireRapids", "Icelake-Server-v6", versions=8, later={5: _CET, 8: "ept_mode_based_exec"}),
-    CpuModel("GraniteRapids", "SapphireRapids-v1", versions=7, later={4: _CET, 7: "ept_mode_based_exec"}),
+    CpuModel("SapphireRapids", "Icelake-Server-v6", versions=8, libvirt=6, later={5: _CET, 8: "ept_mode_based_exec"}),
+    CpuModel("GraniteRapids", "SapphireRapids-v1", versions=7, libvirt=5, later={4: _CET, 7: "ept_mode_based_exec"}),
     CpuModel("DiamondRapids", "SapphireRapids-v5", """
         nested_exception tsc_scaling exit_host_addr_space_size exit_secondary_ctls entry_load_fred
-        activity_shutdown activity_wait_sipi""", versions=2, later={2: "ept_mode_based_exec"}),
+        activity_shutdown activity_wait_sipi""", versions=2, libvirt=1, later={2: "ept_mode_based_exec"}),
     CpuModel("SierraForest", "SapphireRapids-v1", drops="ept_5level",
-        versions=6, later={4: _CET, 6: "ept_mode_based_exec"}),
-    CpuModel("ClearwaterForest", "SierraForest-v1", versions=4, later={2: _CET, 4: "ept_mode_based_exec"}),
+        versions=6, libvirt=5, later={4: _CET, 6: "ept_mode_based_exec"}),
+    CpuModel("ClearwaterForest", "SierraForest-v1", versions=4, libvirt=3, later={2: _CET, 4: "ept_mode_based_exec"}),
     CpuModel("Denverton", "Broadwell-v1", drops="invpcid", versions=3, later={3: "xsaves"}),
     CpuModel("Snowridge", "Denverton-v1", versions=4, later={3: "xsaves"}),
     CpuModel("YongFeng", "Broadwell-v1", "exit_host_addr_space_size", drops="rdseed_exiting", versions=3),

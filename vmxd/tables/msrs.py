@@ -10,6 +10,8 @@ who differs.
 
 from __future__ import annotations
 
+from typing import Final
+
 from vmxd.tables.rows import SHOWN, AllOf, Bit, Control, Derived, Field, Flag, Layout, MayBeZero, Msr, Row, Unnamed
 
 # fmt: off
@@ -19,6 +21,7 @@ FEATURE_CONTROL: tuple[Row, ...] = (
     Flag( 0,      "locked",                 "Lock bit"),
     Flag( 1,      "vmx_inside_smx",         "Enable VMX inside SMX operation"),
     Flag( 2,      "vmx_outside_smx",        "Enable VMX outside SMX operation"),
+    Flag( 3,      "smrr",                   "SMRR enable", models="Core 2"),  # edk2 Core2Msr.h
     Field(14,  8, "senter_local_functions", "SENTER local function enables"),
     Flag(15,      "senter_enable",          "SENTER global enable"),
     Flag(17,      "sgx_launch_control",     "SGX Launch Control enable"),
@@ -99,7 +102,7 @@ PROCBASED_CTLS2: tuple[Row, ...] = (
     Control(19, "pt_conceal_vmx",      "Conceal VMX from PT",                    linux="PT_CONCEAL_VMX"),
     Control(20, "xsaves",              "Enable XSAVES/XRSTORS",                  linux="XSAVES",                             qemu="vmx-xsaves"),
     Control(21, "pasid_translation",   "PASID translation"),
-    Control(22, "ept_mode_based_exec", "Mode-based execute control for EPT",     linux="MODE_BASED_EPT_EXEC", cpuinfo=SHOWN, qemu="vmx-mbec", libvirt=None),
+    Control(22, "ept_mode_based_exec", "Mode-based execute control for EPT",     linux="MODE_BASED_EPT_EXEC", cpuinfo=SHOWN, qemu="vmx-mbec"),
     Control(23, "ept_sub_page_write",  "Sub-page write permissions for EPT"),
     Control(24, "pt_use_gpa",          "Intel PT uses guest physical addresses", linux="PT_USE_GPA"),
     Control(25, "tsc_scaling",         "Use TSC scaling",                        linux="TSC_SCALING",         cpuinfo=SHOWN, qemu="vmx-tsc-scaling"),
@@ -141,7 +144,7 @@ EXIT_CTLS: tuple[Row, ...] = (
     Control(25, "exit_clear_rtit_ctl",        "Clear IA32_RTIT_CTL",             qemu="vmx-exit-clear-rtit-ctl"),
     Control(26, "exit_clear_lbr_ctl",         "Clear IA32_LBR_CTL"),
     Control(27, "exit_clear_uinv",            "Clear UINV"),
-    Control(28, "exit_load_cet",              "Load CET state",                  qemu="vmx-exit-save-cet", libvirt=None),
+    Control(28, "exit_load_cet",              "Load CET state",                  qemu="vmx-exit-save-cet"),
     Control(29, "exit_load_pkrs",             "Load PKRS",                       qemu="vmx-exit-load-pkrs"),
     Control(30, "exit_save_perf_global_ctrl", "Save IA32_PERF_GLOBAL_CTL"),
     Control(31, "exit_secondary_ctls",        "Activate secondary controls",     qemu="vmx-exit-secondary-ctls"),
@@ -166,7 +169,7 @@ ENTRY_CTLS: tuple[Row, ...] = (
     Control(17, "entry_conceal_pt",              "Conceal VMX from PT"),
     Control(18, "entry_load_rtit_ctl",           "Load IA32_RTIT_CTL",                qemu="vmx-entry-load-rtit-ctl"),
     Control(19, "entry_load_uinv",               "Load UINV"),
-    Control(20, "entry_load_cet",                "Load CET state",                    qemu="vmx-entry-load-cet", libvirt=None),
+    Control(20, "entry_load_cet",                "Load CET state",                    qemu="vmx-entry-load-cet"),
     Control(21, "entry_load_lbr_ctl",            "Load guest IA32_LBR_CTL"),
     Control(22, "entry_load_pkrs",               "Load PKRS",                         qemu="vmx-entry-load-pkrs"),
     Control(23, "entry_load_fred",               "Load FRED",                         qemu="vmx-entry-load-fred"),
@@ -272,3 +275,17 @@ DERIVED: tuple[Derived, ...] = (
 )
 
 # fmt: on
+
+IA32_FEATURE_CONTROL: Final = 0x3A
+IA32_VMX_BASIC: Final = 0x480
+CAPABILITY_RANGE: Final = range(0x480, 0x4C0)
+"""Where VMX capability MSRs are and new ones may be expected; IA32_A_PMC0 is at 0x4c1 (SDM Vol. 4, Table 2-2)."""
+
+MSR_BY_INDEX: Final[dict[int, Msr]] = {msr.index: msr for msr in sorted(MSRS, key=lambda msr: msr.index)}
+"""MSRs by index, ascending: each after those that its ``exists_if`` names, so this is the order to read them in."""
+
+
+def msr_name(index: int) -> str:
+    """Return the SDM's name of an MSR, or its index in hex if the tables do not have it."""
+    msr = MSR_BY_INDEX.get(index)
+    return msr.name if msr else f"{index:#x}"

@@ -21,6 +21,7 @@ NEEDS: Final = {name: tuple(needs.split()) for name, needs in (
     ("ept_paging_write",           "ept"),
     ("guest_paging_verification",  "ept"),
     ("ipi_virt",                   "vtpr"),
+    ("apic_timer_virt",            "vid"),  # and rdtsc_exiting 0
     ("pebs_use_gpa",               "ept"),
     ("exit_save_preemption_timer", "preemption_timer"),
     ("eptp_switching",             "ept"),

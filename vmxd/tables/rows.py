@@ -58,11 +58,15 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Flag(Names):
-    """A bit that is a feature by itself: position in the MSR (0-63), vmxd's name, the SDM's words."""
+    """A bit that is a feature by itself: position in the MSR (0-63), vmxd's name, the SDM's words.
+
+    models: the CPUs on which the bit means this, where that is not all; elsewhere it is not told of unless it is set.
+    """
 
     bit: int
     name: str
     sdm: str
+    models: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,8 @@ def _called(feature: Feature) -> Iterator[Line]:
     shown = f'"{feature.cpuinfo_flag}" in' if feature.cpuinfo_flag else "not shown in"
     cpuinfo = f"{shown} /proc/cpuinfo"
     yield "linux", f"{feature.linux_name}, {cpuinfo}" if feature.linux_name else f"no VMX_FEATURE_*, {cpuinfo}"
+    if feature.macro:
+        yield "", f"{feature.macro} in asm/vmx.h"
     yield "qemu", row.qemu or "no name"
     yield "libvirt", row.libvirt or "no name"
 

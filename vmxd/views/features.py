@@ -16,7 +16,12 @@ def to_text(features: Sequence[Feature]) -> str:
 
 def _names(feature: Feature) -> list[str]:
     row = feature.row
-    names = [row.sdm, feature.linux_name, f"cpuinfo {feature.cpuinfo_flag}" if feature.cpuinfo_flag else None]
+    names = [
+        row.sdm,
+        feature.linux_name,
+        feature.macro,
+        f"cpuinfo {feature.cpuinfo_flag}" if feature.cpuinfo_flag else None,
+    ]
     if row.qemu and row.qemu == row.libvirt:
         names.append(row.qemu)
     else:

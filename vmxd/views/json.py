@@ -198,6 +198,7 @@ def feature_document(feature: Feature) -> Json:
     return document | {
         "sdm": row.sdm,
         "linux": feature.linux_name,
+        "linux_macro": feature.macro,
         "linux_position": feature.linux_position,
         "cpuinfo": feature.cpuinfo_flag,
         "qemu": row.qemu,

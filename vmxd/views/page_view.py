@@ -215,6 +215,8 @@ def _names(feature: Feature) -> Iterator[str]:
     row = feature.row
     if feature.linux_name:
         yield feature.linux_name
+    if feature.macro:
+        yield feature.macro
     if row.qemu == row.libvirt:
         if row.qemu:
             yield row.qemu

@@ -207,7 +207,7 @@ def _place(row: Flag | Field) -> str:
 
 def _names(feature: Feature) -> list[str]:
     row = feature.row
-    names = [f"{feature.cpuinfo_flag} (cpuinfo)" if feature.cpuinfo_flag else None, feature.linux_name]
+    names = [f"{feature.cpuinfo_flag} (cpuinfo)" if feature.cpuinfo_flag else None, feature.linux_name, feature.macro]
     if row.qemu == row.libvirt:
         names.append(row.qemu)
     else:

@@ -253,10 +253,9 @@ def standing(inventory: Inventory, feature: Feature) -> Standing:
 
 def firmware_bits(inventory: Inventory) -> dict[str, Standing]:
     """Return how each bit of IA32_FEATURE_CONTROL stands, by name; none where no CPU's value is known."""
-    if not inventory.feature_control:
-        return {}
     rows = (row for row in MSR_BY_INDEX[IA32_FEATURE_CONTROL].rows if isinstance(row, Flag))
-    return {row.name: _stands(inventory, functools.partial(_firmware_bit, bit=row.bit)) for row in rows}
+    told = [row for row in rows if row.name in inventory.feature_control]
+    return {row.name: _stands(inventory, functools.partial(_firmware_bit, bit=row.bit)) for row in told}
 
 
 def _firmware_bit(group: Group, bit: int) -> tuple[str, str]:

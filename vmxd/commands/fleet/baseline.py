@@ -116,7 +116,7 @@ def _refuse(arguments: argparse.Namespace) -> None:
 
 
 def _print_guest_cpu(arguments: argparse.Namespace, baseline: Baseline, left_out: tuple[FleetHost, ...]) -> None:
-    from vmxd.fleet.guest_cpu import guest_cpu, model_names, nameless, satisfied_models, to_libvirt, to_qemu
+    from vmxd.fleet.guest_cpu import guest_cpu, in_libvirt, model_names, satisfied_models, to_libvirt, to_qemu
 
     if not arguments.model:
         satisfied = satisfied_models(baseline.certain)
@@ -136,9 +136,8 @@ def _print_guest_cpu(arguments: argparse.Namespace, baseline: Baseline, left_out
         notes.append(f"turned off, since of no host they are known: {', '.join(dark)}")
     if baseline.doubtful:
         notes.append(f"not asked for, since some host may lack them: {', '.join(baseline.doubtful)}")
-    if arguments.format == "libvirt" and (without := nameless(cpu)):
-        names = ", ".join(name for each in without for name in each.features)
-        notes.append(f"{cpu.model} wants what hosts lack and libvirt cannot name: {names}; choose an earlier version")
+    if arguments.format == "libvirt" and (nearest := in_libvirt(cpu.model)) != cpu.model:
+        notes.append(f"libvirt has no {cpu.model}: this is {nearest} with its VMX features, without what else it adds")
     if baseline.unknown:
         notes.append(
             f"nothing, or too little, is known of {hosts_text(len(baseline.unknown))}: {few(baseline.unknown)}"
