@@ -106,6 +106,19 @@ def test_counts(pattern: str) -> None:
     assert {} == {page: numbers for page, numbers in said.items() if numbers - {COUNTS[pattern]}}
 
 
+TEST_NAME: Final = re.compile(r"`(?=tests/|::)(tests/[\w/]+\.py)?(?:::(\w+))?`")
+
+
+def test_named_tests_are_there() -> None:
+    """A test that a page names is there; one without a file is of the file named last before it."""
+    for page in PAGES:
+        file = ""
+        for match in TEST_NAME.finditer((REPOSITORY / page).read_text()):
+            file = match[1] or file
+            assert (REPOSITORY / file).is_file(), (page, match[0])
+            assert not match[2] or f"def {match[2]}(" in (REPOSITORY / file).read_text(), (page, match[0])
+
+
 def test_runbook_address_is_in_one_place() -> None:
     """The sed of deploy/prometheus/README.md that sets the runbooks' address changes every alert, and to a page."""
     readme = (REPOSITORY / "deploy/prometheus/README.md").read_text()
