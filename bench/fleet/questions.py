@@ -10,10 +10,10 @@ from typing import Final
 
 from bench.report import Goal, number, print_table
 from vmxd.fleet.api import Api
-from vmxd.fleet.lacks import document, sort_hosts
+from vmxd.fleet.lacks import sort_hosts
 from vmxd.fleet.model import Fleet
 from vmxd.fleet.prometheus import Asked, read_prometheus
-from vmxd.fleet.summary import summary_document
+from vmxd.fleet.summary import Summary
 from vmxd.model.answers import View
 from vmxd.model.profiles import cpu_model_profile
 
@@ -22,11 +22,11 @@ SECONDS_MAX: Final = 2.0
 BYTES_MAX: Final = 5_000_000
 
 QUESTIONS: Final[dict[str, Callable[[Fleet], object]]] = {
-    "summary": summary_document,
-    "lacks posted_intr": lambda fleet: document(sort_hosts(fleet, ["posted_intr"], View.HARDWARE)),
-    "lacks --cpu-model SapphireRapids-v2": lambda fleet: document(
-        sort_hosts(fleet, cpu_model_profile("SapphireRapids-v2").features, View.HARDWARE)
-    ),
+    "summary": lambda fleet: Summary(fleet).document(),
+    "lacks posted_intr": lambda fleet: sort_hosts(fleet, ["posted_intr"], View.HARDWARE).document(),
+    "lacks --cpu-model SapphireRapids-v2": lambda fleet: sort_hosts(
+        fleet, cpu_model_profile("SapphireRapids-v2").features, View.HARDWARE
+    ).document(),
 }
 
 

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from jsonschema import Draft202012Validator
 
-from tests.helpers.fleet_sets import SOME, fleets, host, kinds, recorded, values_of
-from tests.helpers.support import HOSTS, REPOSITORY, vmxd
+from tests.helpers.fleet_sets import SOME, fleets, host, kind_of, kinds, recorded, values_of
+from tests.helpers.inside import vmxd
+from tests.helpers.support import HOSTS, REPOSITORY
 from vmxd.errors import UsageError
-from vmxd.fleet.baseline import find_baseline, mask_of
-from vmxd.fleet.groups import group_by, split_usable
-from vmxd.fleet.model import FleetHost, Kind
+from vmxd.fleet.baseline import find_baseline
+from vmxd.fleet.groups import group, group_by
+from vmxd.fleet.model import Fleet, FleetHost, Kind
 from vmxd.tables import FEATURES
 
 SERVERS = ("cascadelake-sp", "haswell-ep-2s", "made-tie")
@@ -98,19 +99,19 @@ def test_hosts_are_grouped_by_a_label() -> None:
 
 def test_usable_leaves_out_what_is_known_not_to_be() -> None:
     """An unknown status is no reason to leave a host out."""
-    hosts = [FleetHost(status or "none", status=status) for status in ("usable", "no_vmx", "unknown", "smx_only", None)]
+    statuses = ("usable", "no_vmx", "unknown", "smx_only", None)
+    hosts = tuple(FleetHost(str(status), status=status, kind=kind_of("ept")) for status in statuses)
+    asked = group(Fleet(hosts, "a test", 0), usable=True)
 
-    kept, left_out = split_usable(hosts)
-
-    assert ["usable", "unknown", "none"] == [each.name for each in kept]
-    assert ["no_vmx", "smx_only"] == [each.name for each in left_out]
+    assert ["usable", "unknown", "None"] == [each.name for each in asked.groups[None]]
+    assert ["no_vmx", "smx_only"] == [each.name for each in asked.left_out]
 
 
 def test_what_no_host_tells_is_said() -> None:
     """A feature that no host is known to have or to lack is neither in the baseline nor lacking, but open."""
     a, b, c = SOME[:3]
     hosts = [FleetHost("1", kind=Kind(None, {a: True})), FleetHost("2", failed=1, kind=Kind(None, {b: False, c: True}))]
-    found = find_baseline(hosts, mask_of((a, b, c)))
+    found = find_baseline(hosts, frozenset((a, b, c)))
 
     assert ((a,), {}, (c,)) == (found.features, found.lacking, found.open)
     assert () == find_baseline([FleetHost("dark")]).open
@@ -165,12 +166,19 @@ def test_csv_has_a_row_for_a_feature(tmp_path: Path) -> None:
 
 
 def test_no_vmx_is_no_baseline(tmp_path: Path) -> None:
-    """A host without VMX leaves nothing: exit code 1; --usable leaves the host out and says so."""
-    directory = fleet_of(tmp_path, "made-amd", "haswell-ep-2s")
+    """A host without VMX leaves nothing: exit code 1, and beside it the answer for the others, as --usable gives it."""
+    directory = fleet_of(tmp_path, "made-amd", "haswell-ep-2s", "cascadelake-sp")
     done = vmxd("fleet", "baseline", "--recordings", directory)
     usable = vmxd("fleet", "baseline", "--recordings", directory, "--usable")
+    (group,), (expected,) = (ask(directory, *arguments)["groups"] for arguments in ((), ("--usable",)))
+    said = (
+        "All of 3 hosts have 0 features in common, since made-amd has no VMX.\n"
+        "What follows is about the hosts on which VMX may be usable.\n\n"
+    )
 
-    assert (1, True) == (done.returncode, done.stdout.startswith("0 features that all of 2 hosts have"))
+    assert (1, said + usable.stdout) == (done.returncode, done.stdout)
+    assert ([], ["made-amd"]) == (group["features"], group["without_vmx"])
+    assert expected == group["usable"]
     assert (0, "vmxd: note: 1 host left out, where VMX is not usable\n") == (usable.returncode, usable.stderr)
 
 

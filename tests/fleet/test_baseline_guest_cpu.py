@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.helpers import qemu
 from tests.helpers.fleet_sets import recorded
-from tests.helpers.support import HOSTS, missing_tool, program, vmxd
+from tests.helpers.inside import vmxd
+from tests.helpers.support import HOSTS, missing_tool, program
 from vmxd.errors import UsageError
 from vmxd.fleet.baseline import find_baseline
 from vmxd.fleet.guest_cpu import (

@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmxd.errors import VmxdError
+from vmxd.fleet.answer import to_csv
 from vmxd.fleet.api import Api
 from vmxd.fleet.history import read_history
 from vmxd.fleet.prometheus import Asked, read_prometheus
-from vmxd.fleet.report import report_document
-from vmxd.fleet.summary import hosts_table, summary_document, summary_tables, summary_text
-from vmxd.fleet.table import to_csv, to_text
+from vmxd.fleet.report import Report
+from vmxd.fleet.summary import Summary
 from vmxd.views.json import to_json
+from vmxd.views.lines import lines_text
 
 LABELS: Final = {
     "__name__": "vmx_host_info", "instance": "a", "job": "vmxd", "vendor": "GenuineIntel", "signature": "06-55-04",
@@ -115,9 +116,9 @@ def test_any_answer(server: http.server.ThreadingHTTPServer, queue: list[bytes],
             fleet = read_prometheus(api, Asked(nested=("ept", "vpid") if nested else ()))
         except VmxdError:
             return
-    said = (to_text(summary_tables(fleet)), summary_text(fleet), to_csv(hosts_table(fleet)))
-    assert all(said)
-    assert to_json(summary_document(fleet)) + to_json(report_document(fleet))
+    for answer in (Summary(fleet), Report(fleet)):
+        assert to_json(answer.document()) + to_csv(answer.csv())
+    assert lines_text(Summary(fleet).lines(80, 10))
 
 
 @settings(max_examples=100)

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from tests.helpers.fleet_sets import SOME, fleets, host, kind_of, recorded
-from tests.helpers.support import HOSTS, REPOSITORY, vmxd
-from vmxd.fleet.baseline import Alike, common, feature_names, find_baseline, mask_of
+from tests.helpers.inside import vmxd
+from tests.helpers.support import HOSTS, REPOSITORY
+from vmxd.fleet.alike import Alike, common, in_order
+from vmxd.fleet.baseline import find_baseline
 from vmxd.fleet.model import FleetHost, Kind
 from vmxd.fleet.pools import Pools, differences, find_pools
 from vmxd.tables import FEATURES
@@ -35,7 +37,7 @@ def best_of_all(pools: Sequence[Alike]) -> dict[int, int]:
     for count in range(1, len(pools) + 1):
         for members in itertools.combinations(pools, count):
             hosts = sum(len(pool.hosts) for pool in members)
-            found[hosts] = max(found.get(hosts, 0), common(members).bit_count())
+            found[hosts] = max(found.get(hosts, 0), len(common(members)))
     return {
         hosts: features
         for hosts, features in found.items()
@@ -128,7 +130,7 @@ def test_only_some_features_matter() -> None:
     """Hosts that differ in nothing that a guest can notice are one pool, of which the rest is said."""
     hosts = [host("1", "ept", "pml"), host("2", "ept", "pml", "ple"), host("3", "ept", "ple")]
 
-    found = find_pools(hosts, mask_of(OFFERED))
+    found = find_pools(hosts, OFFERED)
 
     assert [["1", "2"], ["3"]] == [[each.name for each in pool.hosts] for pool in found.pools]
     assert {"other_features": 2} == differences(found.pools[0])
@@ -160,7 +162,7 @@ def test_the_search_is_cut() -> None:
 
     assert (False, 200) == (found.exact, len(found.pools))
     assert len(found.choices) > 5
-    assert found.choices[-1].features == max(pool.has.bit_count() for pool in found.pools)
+    assert found.choices[-1].features == max(len(pool.has) for pool in found.pools)
 
 
 def test_nobody_is_no_pool() -> None:
@@ -178,7 +180,7 @@ def test_real_hosts() -> None:
 
     assert (True, 33) == (found.exact, found.choices[0].hosts)
     assert best[28] > 2.5 * best[33]
-    assert feature_names(found.baseline) == find_baseline(recorded()).features
+    assert in_order(found.baseline) == find_baseline(recorded()).features
 
 
 # The command ------------------------------------------------------------------------------------------------------

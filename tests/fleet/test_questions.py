@@ -14,8 +14,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.helpers import past
+from tests.helpers.inside import vmxd
 from tests.helpers.served import Served
-from tests.helpers.support import HOSTS, REPOSITORY, vmxd
+from tests.helpers.support import HOSTS, REPOSITORY
 from vmxd import __version__
 from vmxd.fleet.times import format_time
 
@@ -93,8 +94,8 @@ def test_pasted_error(prometheus: Served) -> None:
 
 
 def test_pasted_error_by_hardware(prometheus: Served) -> None:
-    """With --view hardware it is the CPUs that answer, from standard input too, each host with what it lacks."""
-    result = prometheus.ask("lacks", *OLD, "--json", "--view=hardware", "-", input=KUBEVIRT)
+    """With --view hardware it is the CPUs that answer, each host with what it lacks."""
+    result = prometheus.ask("lacks", *OLD, "--json", "--view=hardware", KUBEVIRT)
     found = document(result, "lacks")
 
     assert ["ept", "rdrand_exiting", "vmfunc"] == found["lacks"]["conroe"]
@@ -119,13 +120,13 @@ def test_names_that_are_newer(tmp_path: Path) -> None:
 
 
 def test_text(prometheus: Served) -> None:
-    """Text says first which view answered and how many; hosts where firmware forbids VMX are marked."""
+    """Text says first which view answered and how many; hosts where firmware forbids VMX are apart."""
     text = prometheus.ask("has", *OLD, "ept").stdout
 
     assert text.startswith("By the hardware, ")
     assert "  Intel(R) Xeon(R) Platinum 8160 CPU @ 2.10GHz, 06-55-04, fingerprint 8d447262d4e6\n" in text
-    assert "made-disabled*" in text
-    assert "* VMX may not be used there as it is: disabled_by_firmware on 2 hosts" in text
+    assert "HAVE ept, BUT VMX MAY NOT BE USED\n  firmware has locked VMX off in IA32_FEATURE_CONTROL\n" in text
+    assert "    2 hosts: made-disabled, made-disabled-one-cpu\n" in text
     assert "  Prometheus cannot scrape it (up is 0)\n    1 host: down\n" in text
 
 

@@ -10,7 +10,8 @@ from typing import Final
 
 import pytest
 
-from tests.helpers.support import ALL_HOSTS, HOSTS, vmxd
+from tests.helpers.inside import vmxd
+from tests.helpers.support import ALL_HOSTS, HOSTS
 from vmxd.errors import RootError
 from vmxd.fleet.recordings import Reader, read_recordings
 

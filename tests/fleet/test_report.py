@@ -14,11 +14,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.helpers.fleets import recorded, simulated
-from tests.helpers.support import HOSTS, REPOSITORY, vmxd
+from tests.helpers.inside import vmxd
+from tests.helpers.support import HOSTS, REPOSITORY
+from vmxd.fleet.answer import to_csv
 from vmxd.fleet.model import Fleet, FleetHost
-from vmxd.fleet.report import Group, Mark, groups_of, report_document, report_table
-from vmxd.fleet.summary import hosts_table
-from vmxd.fleet.table import to_csv
+from vmxd.fleet.report import DIFFERS, HAS, LACKS, UNKNOWN, Group, Report, groups_of
+from vmxd.fleet.summary import Summary
 from vmxd.tables import FEATURES
 
 SCHEMA: Final = json.loads((REPOSITORY / "docs/schema/fleet-report-1.json").read_text())
@@ -30,21 +31,21 @@ def group_of(fleet: Fleet, name: str) -> Group:
     return group
 
 
-def mark(fleet: Fleet, name: str, feature: str) -> Mark:
+def mark(fleet: Fleet, name: str, feature: str) -> str:
     """Return how a host stands to a feature."""
     return group_of(fleet, name).marks[list(FEATURES).index(feature)]
 
 
 def csv_rows(fleet: Fleet) -> list[dict[str, str]]:
     """Return the report's CSV as a spreadsheet reads it."""
-    return list(csv.DictReader(io.StringIO(to_csv(report_table(fleet)), newline="")))
+    return list(csv.DictReader(io.StringIO(to_csv(Report(fleet).csv()), newline="")))
 
 
 @pytest.mark.parametrize("fleet", [recorded(), simulated(5000)], ids=["recorded", "simulated"])
 def test_every_host_is_in_one_group(fleet: Fleet) -> None:
     """Groups have every host once, and what a group's marks say of a feature is true of each of its hosts."""
     groups = groups_of(fleet)
-    value = {Mark.HAS: True, Mark.LACKS: False, Mark.DIFFERS: False, Mark.UNKNOWN: None}
+    value = {HAS: True, LACKS: False, DIFFERS: False, UNKNOWN: None}
 
     assert sorted(host.name for host in fleet.hosts) == sorted(host.name for group in groups for host in group.hosts)
     for group in groups:
@@ -67,17 +68,17 @@ def test_order_of_groups() -> None:
 
 def test_unreadable_is_unknown() -> None:
     """A host that cannot be read lacks nothing; one with a CPU that cannot be read has nothing for certain."""
-    assert {Mark.UNKNOWN} == set(group_of(recorded(), "made-all-unreadable").marks)
-    assert {Mark.UNKNOWN, Mark.LACKS} == set(group_of(recorded(), "made-eio-one-cpu").marks)
+    assert {UNKNOWN} == set(group_of(recorded(), "made-all-unreadable").marks)
+    assert {UNKNOWN, LACKS} == set(group_of(recorded(), "made-eio-one-cpu").marks)
 
 
 def test_cpus_that_differ() -> None:
     """Where CPUs of a host disagree, that is told apart from lacking; and the document says both."""
-    document = report_document(recorded())
+    document = Report(recorded()).document()
     (group,) = (each for each in document["groups"] if each["hosts"][0]["name"] == "lakefield-i5-l16g7")
 
-    assert Mark.DIFFERS is mark(recorded(), "lakefield-i5-l16g7", "bus_lock_detection")
-    assert Mark.LACKS is mark(recorded(), "lakefield-i5-l16g7", "pml")
+    assert DIFFERS == mark(recorded(), "lakefield-i5-l16g7", "bus_lock_detection")
+    assert LACKS == mark(recorded(), "lakefield-i5-l16g7", "pml")
     assert ["bus_lock_detection"] == group["differing"]
     assert group["features"]["bus_lock_detection"] is False
 
@@ -85,7 +86,7 @@ def test_cpus_that_differ() -> None:
 def test_json_obeys_its_schema() -> None:
     """The document obeys docs/schema/fleet-report-1.json, has every host with its labels, and every feature."""
     fleet = simulated(500)
-    document: dict[str, Any] = json.loads(json.dumps(report_document(fleet)))
+    document: dict[str, Any] = json.loads(json.dumps(Report(fleet).document()))
     hosts = [host for group in document["groups"] for host in group["hosts"]]
 
     Draft202012Validator.check_schema(SCHEMA)
@@ -101,7 +102,7 @@ def test_csv_says_what_json_says() -> None:
     word = {True: "has", False: "lacks", None: "unknown"}
 
     assert [host.name for host in fleet.hosts] == list(rows)
-    for group in report_document(fleet)["groups"]:
+    for group in Report(fleet).document()["groups"]:
         expected = {name: word[value] for name, value in group["features"].items()}
         expected |= dict.fromkeys(group["differing"], "CPUs differ")
         for host in group["hosts"]:
@@ -115,7 +116,7 @@ def test_csv_holds_no_formula() -> None:
     hostile = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", 'a "quoted", =text\nof two lines', "Xeon"]
     hosts = tuple(FleetHost(f"h{number}", model_name=text) for number, text in enumerate(hostile))
     rows = csv_rows(Fleet(hosts, "a test", 0))
-    summary = csv.DictReader(io.StringIO(to_csv(hosts_table(Fleet(hosts, "a test", 0))), newline=""))
+    summary = csv.DictReader(io.StringIO(to_csv(Summary(Fleet(hosts, "a test", 0)).csv()), newline=""))
     expected = [f"'{text}" for text in hostile[:5]] + hostile[5:]
 
     assert expected == [row["model_name"] for row in rows] == [row["model_name"] for row in summary]
@@ -125,7 +126,7 @@ def test_empty_fleet() -> None:
     """A fleet without hosts is a document without groups, and a CSV of column names."""
     fleet = Fleet((), "nothing", 0)
 
-    assert [] == report_document(fleet)["groups"]
+    assert [] == Report(fleet).document()["groups"]
     assert [] == csv_rows(fleet)
 
 
@@ -136,6 +137,13 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("lakefield-i5-l16g7", "made-amd", "sapphirerapids"):
         shutil.copytree(HOSTS / name, directory / name)
     return directory
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a scratch directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -152,13 +160,13 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--csv -o -", None, "host,status"),
     ],
 )
-def test_form_and_place(recordings: Path, tmp_path: Path, arguments: str, place: str | None, begins: str) -> None:
+def test_form_and_place(recordings: Path, here: Path, arguments: str, place: str | None, begins: str) -> None:
     """--csv and --json choose the form, else the suffix of FILE; - and a form without FILE go to standard output."""
-    done = vmxd("fleet", "report", "--recordings", recordings, *arguments.split(), cwd=tmp_path)
+    done = vmxd("fleet", "report", "--recordings", recordings, *arguments.split())
 
     assert (0, "") == (done.returncode, done.stderr)
-    assert ([place] if place else []) == [path.name for path in tmp_path.iterdir()]
-    assert ((tmp_path / place).read_text() if place else done.stdout).startswith(begins)
+    assert ([place] if place else []) == [path.name for path in here.iterdir()]
+    assert ((here / place).read_text() if place else done.stdout).startswith(begins)
     assert (place is None) is bool(done.stdout)
 
 
@@ -198,4 +206,4 @@ def test_marks_follow_failures() -> None:
     fleet = Fleet((replace(host, name="a"), replace(host, name="b", failed=1)), "a test", 0)
     first, second = groups_of(fleet)
 
-    assert [Mark.UNKNOWN if mark is Mark.HAS else mark for mark in first.marks] == list(second.marks)
+    assert [UNKNOWN if mark == HAS else mark for mark in first.marks] == list(second.marks)

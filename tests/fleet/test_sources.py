@@ -15,8 +15,9 @@ import pytest
 from bench.fleet import engines
 from bench.fleet.kinds import page
 from tests.helpers import past
+from tests.helpers.inside import vmxd
 from tests.helpers.served import Served
-from tests.helpers.support import HOSTS, program, vmxd
+from tests.helpers.support import HOSTS, program
 from vmxd.fleet.api import Api
 from vmxd.fleet.model import FleetHost
 from vmxd.fleet.prometheus import Asked, read_prometheus

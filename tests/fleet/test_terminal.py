@@ -1,4 +1,4 @@
-"""vmxd fleet on a terminal: as wide as it is, coloured unless NO_COLOR is set, and plain without rich."""
+"""vmxd fleet on a terminal: as wide as it is, coloured unless NO_COLOR is set."""
 
 from __future__ import annotations
 
@@ -51,18 +51,14 @@ def test_colour() -> None:
 
 @pytest.mark.parametrize("question", ["summary", "lacks pml", "pools", "diff red\x1b[2J lake"])
 def test_hostile_names(question: str, tmp_path: Path) -> None:
-    """What a host calls itself moves no cursor, with rich or without."""
+    """What a host calls itself moves no cursor."""
     (tmp_path / "fleet" / "red\x1b[2J").parent.mkdir()
     (tmp_path / "fleet" / "red\x1b[2J").symlink_to(HOSTS / "made-tie")
     (tmp_path / "fleet" / "lake").symlink_to(HOSTS / "lakefield-i5-l16g7")
-    (tmp_path / "rich.py").write_text("raise ModuleNotFoundError(name='rich')\n")
-    arguments = question.split(" ")
-    without = {"PYTHONPATH": os.pathsep.join((str(tmp_path), os.getcwd()))}
+    text = on_terminal(*question.split(" "), recordings=tmp_path / "fleet")
 
-    for environment in ({}, without):
-        text = on_terminal(*arguments, recordings=tmp_path / "fleet", **environment)
-        assert "\x1b[2J" not in text
-        assert "red?[2J" in text
+    assert "\x1b[2J" not in text
+    assert "red?[2J" in text
 
 
 @pytest.mark.parametrize(("closed", "code"), [(1, 2), (2, 0)], ids=["output", "errors"])
@@ -91,12 +87,3 @@ def test_progress(tmp_path: Path) -> None:
 
     assert " of 53 hosts" in shown
     assert shown.endswith("\r\x1b[K")
-
-
-def test_without_rich(tmp_path: Path) -> None:
-    """Where rich is not installed, tables are those of a pipe."""
-    (tmp_path / "rich.py").write_text("raise ModuleNotFoundError(name='rich')\n")
-    text = on_terminal("summary", PYTHONPATH=os.pathsep.join((str(tmp_path), os.getcwd())))
-
-    assert "\x1b" not in text
-    assert "\nfingerprint   model" in text

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.fleet import engines
 from bench.fleet.engines import Engine
 from bench.fleet.hosts import Fleet
 from bench.fleet.simulator import scrape_config
 from tests.helpers import past
+from tests.helpers.inside import vmxd
 from tests.helpers.prometheus import running_prometheus, until
-from tests.helpers.support import program, vmxd
+from tests.helpers.support import program
 from vmxd.fleet import model
 from vmxd.fleet.api import Api
 from vmxd.fleet.prometheus import Asked, read_prometheus
@@ -40,9 +40,9 @@ class Served:
         with closing(Api(self.url)) as api:
             return read_prometheus(api, Asked(matchers, at))
 
-    def ask(self, question: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401
+    def ask(self, question: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run vmxd fleet QUESTION against it."""
-        return vmxd("fleet", question, "--prometheus", self.url, *arguments, **options)
+        return vmxd("fleet", question, "--prometheus", self.url, *arguments)
 
 
 def changed_fleet() -> Fleet:

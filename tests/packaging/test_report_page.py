@@ -13,8 +13,8 @@ import pytest
 from tests.helpers.browser import chromium, opened, violations
 from tests.helpers.fleets import recorded, simulated
 from vmxd.fleet.model import Fleet, FleetHost
-from vmxd.fleet.report import Mark, groups_of
-from vmxd.fleet.report_page import COLUMNS_MAX, names_of, render_report, short_model
+from vmxd.fleet.report import HAS, WORDS, groups_of
+from vmxd.fleet.report_page import COLUMNS_MAX, names_of, render_report
 from vmxd.tables import FEATURES, find_features
 
 if TYPE_CHECKING:
@@ -98,7 +98,6 @@ def test_matrix(browser: Browser, written: Callable[[Fleet], Path], javascript: 
     """With and without JavaScript the table says of each group, in order, what is true of it, and counts its hosts."""
     fleet = simulated(5000)
     groups = groups_of(fleet)
-    words = {Mark.HAS: "has", Mark.LACKS: "lacks", Mark.DIFFERS: "CPUs differ", Mark.UNKNOWN: "unknown"}
     with opened(browser, written(fleet), java_script_enabled=javascript) as page:
         shown = features_shown(page)
         heads = page.locator("#matrix thead th.g").all_text_contents()
@@ -107,7 +106,7 @@ def test_matrix(browser: Browser, written: Callable[[Fleet], Path], javascript: 
         assert [name for name in FEATURES if name in shown] == shown
         for name in shown:
             number = list(FEATURES).index(name)
-            assert [words[group.marks[number]] for group in groups] == marks_shown(page, number)
+            assert [WORDS[group.marks[number]] for group in groups] == marks_shown(page, number)
             counts = page.locator(f"[data-feature='{number}'] > td.n").all_inner_texts()
             has = [host.has(name) for host in fleet.hosts]
             assert [f"{has.count(value):,}" for value in (True, False, None)] == counts
@@ -276,7 +275,7 @@ def test_sorting(page: Page) -> None:
     before = numbers()
     page.click("[data-sort=has] button")
     after = numbers()
-    counts = [groups[int(number) - 1].marks.count(Mark.HAS) for number in after]
+    counts = [groups[int(number) - 1].marks.count(HAS) for number in after]
 
     assert before != after
     assert sorted(counts[:-2], reverse=True) == counts[:-2]
@@ -470,20 +469,3 @@ def test_empty_fleet(browser: Browser, written: Callable[[Fleet], Path]) -> None
         assert "VMX capabilities of 0 hosts" == page.inner_text("h1")
         assert "No host is like that." == page.inner_text(".none")
         assert [] == violations(page)
-
-
-@pytest.mark.parametrize(
-    ("name", "short"),
-    [
-        ("Intel(R) Xeon(R) Platinum 8160 CPU @ 2.10GHz", "Xeon Platinum 8160"),
-        ("INTEL(R) XEON(R) GOLD 5520+", "XEON GOLD 5520+"),
-        ("12th Gen Intel(R) Core(TM) i9-12900K", "12th Gen Core i9-12900K"),
-        ("Intel(R) Core(TM)2 Duo CPU E8400 @ 3.00GHz", "Core 2 Duo E8400"),
-        ("AMD EPYC 9354 32-Core Processor", "AMD EPYC 9354 32-Core"),
-        ("Intel", "Intel"),
-        ("CPU", "CPU"),
-    ],
-)
-def test_short_model(name: str, short: str) -> None:
-    """Over a column a model name stands without what all have in common, and is never empty."""
-    assert short == short_model(name)

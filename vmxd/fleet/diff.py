@@ -1,17 +1,17 @@
-"""Two hosts, two pools or one host at two times, side by side: what differs. Pure."""
+"""Two hosts, two pools or one of them at two times, side by side: what differs, and on which hosts. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import vmxd
+from vmxd.fleet.answer import Answer, Table
 from vmxd.fleet.model import FleetHost
-from vmxd.fleet.summary import UNKNOWN, hosts_text, some
-from vmxd.fleet.table import Table
 from vmxd.fleet.times import format_time
+from vmxd.fleet.words import UNKNOWN, features_text, few, hosts_text, some
 from vmxd.tables import FEATURES, msr_name
 from vmxd.views.json import Json
 
@@ -28,7 +28,7 @@ FACTS: Final[Mapping[str, Callable[[FleetHost], str | None]]] = {
     "microcode": lambda host: host.microcode,
     "kernel": lambda host: host.kernel,
     "hypervisor": lambda host: ("true" if host.hypervisor else "false") if host.status else None,
-    "fingerprint": lambda host: host.kind.fingerprint if host.kind else None,
+    "fingerprint": lambda host: host.fingerprint,
     "inconsistent_cpus": lambda host: str(host.inconsistent) if host.status else None,
 }
 """What is compared beside features and values; None where it is not known."""
@@ -45,48 +45,64 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Counts:
     """How many hosts of a side have a feature, lack it, or are not known to do either."""
 
-    has: int
-    lacks: int
+    yes: int
+    no: int
     unknown: int
 
     @property
     def word(self) -> str:
         """yes: every host has it; no: none is known to; some; unknown: none is known to lack it."""
-        if self.lacks:
-            return "some" if self.has else "no"
+        if self.no:
+            return "some" if self.yes else "no"
         return "unknown" if self.unknown else "yes"
 
     @property
     def text(self) -> str:
         """The same for people, with numbers where it is about several hosts."""
-        count = self.has + self.lacks + self.unknown
+        count = self.yes + self.no + self.unknown
         if self.word in ("yes", "no") and not self.unknown:
             return self.word
         if count == 1:
             return UNKNOWN
-        return f"{self.has} of {count}" + (f", {self.unknown} {UNKNOWN}" if self.unknown else "")
+        return f"{self.yes} of {count}" + (f", {self.unknown} {UNKNOWN}" if self.unknown else "")
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """What differs between two sides.
+class Changed:
+    """The hosts that are on both sides and had or have a feature on one of these alone, by name."""
+
+    lost: tuple[str, ...] = ()
+    gained: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Both, for people."""
+        lost, gained = ([f"-{few(self.lost, 2)}"] * bool(self.lost), [f"+{few(self.gained, 2)}"] * bool(self.gained))
+        return " ".join(lost + gained)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference(Answer):
+    """How two sides differ.
 
     facts: by name, each distinct value with its number of hosts. features: by name, where both are known.
+    changed: the hosts of both sides that have one of these features on one side alone.
     unknown: features that cannot be compared, by name, since of one side they are not known.
     msrs: by index, the values of two single hosts; None where one has none.
     """
 
     sides: tuple[Side, Side]
     facts: Mapping[str, tuple[Counter[str | None], Counter[str | None]]]
-    features: Mapping[str, tuple[Standing, Standing]]
-    unknown: Mapping[str, tuple[Standing, Standing]]
+    features: Mapping[str, tuple[Counts, Counts]]
+    changed: Mapping[str, Changed]
+    unknown: Mapping[str, tuple[Counts, Counts]]
     msrs: Mapping[int, tuple[int | None, int | None]]
 
     @property
-    def same(self) -> bool | None:
+    def holds(self) -> bool | None:
         """Whether nothing differs; None where nothing is known to, but not everything is known."""
         facts = (a.keys() - {None} and b.keys() - {None} for a, b in self.facts.values())
         msrs = (a is not None and b is not None for a, b in self.msrs.values())
@@ -94,29 +110,119 @@ class Difference:
             return False
         return None if self.unknown or self.facts or self.msrs else True
 
+    def document(self) -> Json:
+        """Follow docs/schema/fleet-diff-1.json."""
+        sides = dict(zip("ab", self.sides, strict=True))
+        return {
+            "schema": SCHEMA,
+            "vmxd": vmxd.__version__,
+            **{key: _side(side) for key, side in sides.items()},
+            "facts": {name: {"a": _values(a), "b": _values(b)} for name, (a, b) in self.facts.items()},
+            "features": {name: {"a": a.word, "b": b.word} for name, (a, b) in self.features.items()},
+            "changed": {
+                name: {"lost": list(each.lost), "gained": list(each.gained)}
+                for name, each in self.changed.items()
+                if each.text
+            },
+            "unknown": list(self.unknown),
+            "msrs": {msr_name(index): {"a": _hex(a), "b": _hex(b)} for index, (a, b) in self.msrs.items()},
+        }
+
+    def csv(self) -> Table:
+        """Give every difference a row."""
+        return Table(("what", "name", *(side.name for side in self.sides)), tuple(self._rows(None)))
+
+    def _rows(self, values: int | None) -> Iterator[tuple[str, ...]]:
+        """Yield every difference. values: of a fact to name at most, None for all."""
+        for fact, counts in self.facts.items():
+            yield ("fact", fact, *(_counts(each, values) for each in counts))
+        for feature, (a, b) in self.features.items():
+            yield "feature", feature, a.text, b.text
+        for index, (one, other) in self.msrs.items():
+            yield "msr", msr_name(index), _hex(one) or "", _hex(other) or ""
+
+    def tables(self) -> Iterator[Table]:
+        """Show the differences; of pools with common hosts, which of these lost a feature (-) and gained one (+)."""
+        by_kind: dict[str, list[tuple[str, ...]]] = {}
+        hosts = any(each.text for each in self.changed.values()) and len(self.sides[0].hosts) > 1
+        for kind, name, *values in self._rows(_VALUES):
+            cells = (name, *(value or "none" for value in values))
+            by_kind.setdefault(kind, []).append(
+                (*cells, self.changed[name].text) if hosts and kind == "feature" else cells
+            )
+        names = tuple(side.name for side in self.sides)
+        for kind, rows in by_kind.items():
+            yield Table((kind, *names, *["hosts"] * (hosts and kind == "feature")), tuple(rows))
+        if len(self.unknown) <= _UNKNOWN:
+            unknown = tuple((name, a.text, b.text) for name, (a, b) in self.unknown.items())
+            yield Table(("cannot be compared", *names), unknown)
+
+    def sentences(self) -> Iterator[str]:
+        """Say whether they differ, and in how much."""
+        if dark := [side for side in self.sides if all(host.kind is None for host in side.hosts)]:
+            reasons = "; ".join(host.reason for side in dark for host in side.hosts[:1] if host.reason)
+            yield f"Of {' and '.join(side.name for side in dark)} no feature is known: {reasons or 'no reason is'}."
+            return
+        a, b = (side.name for side in self.sides)
+        if self.holds is not False:
+            sentence = f"{a} and {b} do not differ" + (" as far as is known" if self.holds is None else "")
+        elif self.features:
+            sentence = self._verdict(a, b)
+        else:
+            sentence = f"{a} and {b} have the same features"
+        sentence += f"; {features_text(len(self.unknown))} cannot be compared" if self.unknown else ""
+        counts = [len(side.hosts) for side in self.sides]
+        yield f"{sentence} ({' and '.join(map(hosts_text, counts))})." if counts != [1, 1] else f"{sentence}."
+
+    def _verdict(self, a: str, b: str) -> str:
+        gone = sum(one.word == "yes" for one, _ in self.features.values())
+        come = sum(other.word == "yes" for _, other in self.features.values())
+        partly = len(self.features) - gone - come
+        parts = [f"{b} lacks {features_text(gone)} that {a} has, and has {features_text(come)} that {a} lacks"]
+        parts = parts if gone or come or not partly else []
+        parts += [f"{features_text(partly)} {'is' if partly == 1 else 'are'} on more or fewer hosts"] if partly else []
+        hosts = sorted({name for each in self.changed.values() for name in (*each.lost, *each.gained)})
+        if hosts and len(self.sides[0].hosts) > 1:
+            parts.append(f"changed {'has' if len(hosts) == 1 else 'have'} {some(hosts, 4)}")
+        return "; ".join(parts)
+
 
 def compare(first: Side, second: Side) -> Difference:
-    """Return what differs between two sides."""
+    """Compare two sides. Counts are compared, so that one host of many that lost a feature is a difference."""
     sides = (first, second)
     facts = {}
     for name, fact in FACTS.items():
         a, b = (Counter(map(fact, side.hosts)) for side in sides)
-        if a.keys() != b.keys():
+        if (a != b) if _same_hosts(sides) else (a.keys() != b.keys()):
             facts[name] = (a, b)
-    features = {}
-    unknown = {}
+    features, changed, unknown = {}, {}, {}
     for name in FEATURES:
-        one, other = (_standing(side.hosts, name) for side in sides)
-        if "unknown" in (one.word, other.word):
+        one, other = (_counted(side.hosts, name) for side in sides)
+        hosts = _changed(sides, name)
+        if "unknown" in (one.word, other.word) and not hosts.text:
             unknown[name] = (one, other)
-        elif one.word != other.word:
-            features[name] = (one, other)
-    return Difference(sides, facts, features, unknown, _msrs(sides))
+        elif one.word != other.word or one.yes * other.no != other.yes * one.no or hosts.text:
+            features[name], changed[name] = (one, other), hosts
+    return Difference(sides, facts, features, changed, unknown, _msrs(sides))
 
 
-def _standing(hosts: Sequence[FleetHost], feature: str) -> Standing:
-    values = [host.has(feature) for host in hosts]
-    return Standing(values.count(True), values.count(False), values.count(None))
+def _same_hosts(sides: tuple[Side, Side]) -> bool:
+    a, b = ({host.name for host in side.hosts} for side in sides)
+    return a == b
+
+
+def _counted(hosts: tuple[FleetHost, ...], feature: str) -> Counts:
+    values = Counter(host.has(feature) for host in hosts)
+    return Counts(values[True], values[False], values[None])
+
+
+def _changed(sides: tuple[Side, Side], feature: str) -> Changed:
+    before, after = ({host.name: host.has(feature) for host in side.hosts} for side in sides)
+    both = [name for name in before if name in after]
+    return Changed(
+        tuple(name for name in both if (before[name], after[name]) == (True, False)),
+        tuple(name for name in both if (before[name], after[name]) == (False, True)),
+    )
 
 
 def _msrs(sides: tuple[Side, Side]) -> dict[int, tuple[int | None, int | None]]:
@@ -125,19 +231,6 @@ def _msrs(sides: tuple[Side, Side]) -> dict[int, tuple[int | None, int | None]]:
         return {}
     a, b = kinds[0].values, kinds[1].values
     return {index: (a.get(index), b.get(index)) for index in sorted({*a, *b}) if a.get(index) != b.get(index)}
-
-
-def document(found: Difference) -> Json:
-    """Return what ``vmxd fleet diff --json`` prints."""
-    return {
-        "schema": SCHEMA,
-        "vmxd": vmxd.__version__,
-        **{key: _side(side) for key, side in zip("ab", found.sides, strict=True)},
-        "facts": {name: {"a": _hosts(a), "b": _hosts(b)} for name, (a, b) in found.facts.items()},
-        "features": {name: {"a": a.word, "b": b.word} for name, (a, b) in found.features.items()},
-        "unknown": list(found.unknown),
-        "msrs": {msr_name(index): {"a": _hex(a), "b": _hex(b)} for index, (a, b) in found.msrs.items()},
-    }
 
 
 def _side(side: Side) -> Json:
@@ -149,61 +242,12 @@ def _side(side: Side) -> Json:
     }
 
 
-def _hosts(values: Counter[str | None]) -> Json:
+def _values(values: Counter[str | None]) -> Json:
     return {value or "": count for value, count in values.items()}
 
 
 def _hex(value: int | None) -> str | None:
     return None if value is None else f"{value:#018x}"
-
-
-def table(found: Difference) -> Table:
-    """Return every difference as a row, for CSV."""
-    return _table(found, None)
-
-
-def _table(found: Difference, values: int | None) -> Table:
-    """Return every difference as a row; values: of a fact to name at most, None for all."""
-    rows = [("fact", name, _counts(a, values), _counts(b, values)) for name, (a, b) in found.facts.items()]
-    rows += [("feature", name, a.text, b.text) for name, (a, b) in found.features.items()]
-    rows += [("msr", msr_name(index), _hex(a) or "", _hex(b) or "") for index, (a, b) in found.msrs.items()]
-    return Table(("what", "name", *(side.name for side in found.sides)), tuple(rows))
-
-
-def tables(found: Difference) -> list[Table]:
-    """Return the differences for people."""
-    by_kind: dict[str, list[tuple[str, ...]]] = {}
-    for kind, *row in _table(found, _VALUES).rows:
-        by_kind.setdefault(kind, []).append(tuple(cell or "none" for cell in row))
-    names = tuple(side.name for side in found.sides)
-    shown = [Table((kind, *names), tuple(rows)) for kind, rows in by_kind.items()]
-    if 0 < len(found.unknown) <= _UNKNOWN:
-        rows = tuple((name, a.text, b.text) for name, (a, b) in found.unknown.items())
-        shown.append(Table(("cannot be compared", *names), rows))
-    return shown
-
-
-def text(found: Difference) -> str:
-    """Return the sentence above the tables."""
-    a, b = (side.name for side in found.sides)
-    if dark := [side for side in found.sides if all(host.kind is None for host in side.hosts)]:
-        reasons = "; ".join(host.reason for side in dark for host in side.hosts[:1] if host.reason)
-        return f"Of {' and '.join(side.name for side in dark)} no feature is known: {reasons or 'no reason is'}."
-    if found.same is not False:
-        sentence = f"{a} and {b} do not differ" + (" as far as is known" if found.same is None else "")
-    elif found.features:
-        gone = sum(one.word == "yes" for one, _ in found.features.values())
-        come = sum(other.word == "yes" for _, other in found.features.values())
-        sentence = f"{b} lacks {_features(gone)} that {a} has, and has {_features(come)} that {a} lacks"
-    else:
-        sentence = f"{a} and {b} have the same features"
-    sentence += f"; {_features(len(found.unknown))} cannot be compared" if found.unknown else ""
-    counts = [len(side.hosts) for side in found.sides]
-    return f"{sentence} ({' and '.join(map(hosts_text, counts))})." if counts != [1, 1] else f"{sentence}."
-
-
-def _features(count: int) -> str:
-    return "1 feature" if count == 1 else f"{count} features"
 
 
 def _counts(values: Counter[str | None], limit: int | None) -> str:

@@ -1,32 +1,87 @@
-"""Which hosts of a fleet a question is about: all or the usable ones, as one group or by a label. Pure."""
+"""The hosts that a question is about: all or those on which VMX may be usable, as one group or by a label. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from vmxd.errors import UsageError
-from vmxd.fleet.model import FleetHost
+from vmxd.errors import UsageError, VmxdError
+from vmxd.fleet.alike import ALL, Features
+from vmxd.fleet.answer import Table, source_document
+from vmxd.fleet.model import Fleet, FleetHost
+from vmxd.fleet.words import hosts_text
+from vmxd.tables.nested import OFFERED
+from vmxd.views.json import Json
 
 FACTS: Final = ("vendor", "model_name", "signature", "microcode", "kernel")
 """What hosts can be grouped by where they have no such label: the labels of vmx_host_info, and the kernel."""
+_UNKNOWN_SHOWN: Final = 20
 
-NOT_USABLE: Final = frozenset(("no_vmx", "disabled_by_firmware", "unlocked", "smx_only"))
-"""Statuses that say for certain that software cannot use VMX."""
-
-Groups = dict[str | None, tuple[FleetHost, ...]]
+Groups = Mapping[str | None, tuple[FleetHost, ...]]
 """Hosts by a label's value, sorted by it; None, the last: those without the label."""
 
 
-def split_usable(hosts: Iterable[FleetHost]) -> tuple[tuple[FleetHost, ...], tuple[FleetHost, ...]]:
-    """Return the hosts on which VMX may be usable, and those on which it is known not to be."""
-    hosts = tuple(hosts)
-    others = tuple(host for host in hosts if host.status in NOT_USABLE)
-    return tuple(host for host in hosts if host.status not in NOT_USABLE), others
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """Hosts of a fleet as a question takes them.
+
+    by: the label that they are grouped by. left_out: hosts left out since VMX is known not to be usable there.
+    guest: whether only features that KVM can give to guests matter.
+    """
+
+    fleet: Fleet
+    groups: Groups
+    left_out: tuple[FleetHost, ...]
+    by: str | None
+    guest: bool
+
+    @property
+    def among(self) -> Features:
+        """The features that matter."""
+        return OFFERED if self.guest else ALL
+
+    @property
+    def noun(self) -> str:
+        """How to call these features."""
+        return "features for guests" if self.guest else "features"
+
+    @property
+    def notes(self) -> list[str]:
+        """What to say of hosts that were left out."""
+        return [f"{hosts_text(len(self.left_out))} left out, where VMX is not usable"] if self.left_out else []
+
+    def document(self, schema: str) -> Json:
+        """Return what the document begins with."""
+        return {
+            **source_document(self.fleet, schema),
+            "by": self.by,
+            "guest": self.guest,
+            "left_out": {host.name: host.status for host in self.left_out},
+        }
+
+    def labelled(self, columns: tuple[str, ...], rows: Iterable[tuple[str | None, tuple[str, ...]]]) -> Table:
+        """Return rows as a table, each behind its group's value if hosts are grouped."""
+        if self.by is None:
+            return Table(columns, tuple(row for _, row in rows))
+        return Table((self.by, *columns), tuple((value or "", *row) for value, row in rows))
+
+
+def group(fleet: Fleet, by: str | None = None, *, usable: bool = False, guest: bool = False) -> Grouped:
+    """Group the hosts of a fleet. usable: leave out those on which VMX is known not to be usable.
+
+    Raises UsageError if there is no such label, VmxdError if no feature of any host is known.
+    """
+    left_out = tuple(host for host in fleet.hosts if usable and host.usable is False)
+    hosts = tuple(host for host in fleet.hosts if not usable or host.usable is not False)
+    if not any(host.kind and not host.failed for host in hosts):
+        raise VmxdError(f"{fleet.source}: the features of no host are known", "vmxd fleet summary says why")
+    return Grouped(fleet, group_by(hosts, by) if by else {None: hosts}, left_out, by, guest)
 
 
 def group_by(hosts: Iterable[FleetHost], label: str) -> Groups:
-    """Return hosts by a label of theirs or, where none has it, by one of FACTS. Raises UsageError."""
+    """Group hosts by a label of theirs or, where none has it, by one of FACTS. Raises UsageError."""
     hosts = tuple(hosts)
     labels = {name for host in hosts for name in host.labels}
     if label not in labels and label not in FACTS:
@@ -37,3 +92,12 @@ def group_by(hosts: Iterable[FleetHost], label: str) -> Groups:
         value = host.labels.get(label) if label in labels else getattr(host, label)
         found.setdefault(value or None, []).append(host)
     return {value: tuple(found[value]) for value in sorted(found, key=lambda value: (value is None, value or ""))}
+
+
+def unknown_table(unknown: Mapping[str, str]) -> Table:
+    """List the hosts of which nothing, or too little, is known."""
+    width = max(30, 78 - max(map(len, unknown), default=0))
+    rows = [(name, textwrap.shorten(reason, width, placeholder="...")) for name, reason in unknown.items()]
+    if len(rows) > _UNKNOWN_SHOWN:
+        rows = [*rows[:_UNKNOWN_SHOWN], (f"+{len(rows) - _UNKNOWN_SHOWN:,}", "")]
+    return Table(("host", "reason"), tuple(rows), f"Not known, and not counted: {hosts_text(len(unknown))}")

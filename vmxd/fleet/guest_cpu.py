@@ -9,14 +9,22 @@ are constants of KVM (kvm_msr_entry_add_vmx in target/i386/kvm/kvm.c, nested_vmx
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from vmxd.errors import UsageError
+from vmxd.fleet.answer import Answer
+from vmxd.fleet.words import hosts_text, some
 from vmxd.model.profiles import QEMU_PREFIX, cpu_model_profile
 from vmxd.tables import FEATURES
 from vmxd.tables.cpu_models import CPU_MODELS, CpuModel, features_of, find_cpu_model
 from vmxd.tables.nested import NEEDS_CPUID, OFFERED
+from vmxd.views.lines import Line, Tone
+
+if TYPE_CHECKING:
+    from vmxd.fleet.alike import Alike
+    from vmxd.fleet.baseline import Baseline
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +67,44 @@ class GuestCpu:
     left_out: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """A CPU model that some hosts cannot give: which features of it, on how many hosts, and the first of these by name.
+
+    A feature that no host is known to lack has none: of some host it is not known.
+    """
+
+    model: str
+    lacking: Mapping[str, tuple[int, tuple[str, ...]]]
+
+
+_NAMED: Final = 10
+"""Hosts of an obstacle that are named."""
+_MODELS: Final = tuple(f"{model.name}-v{version}" for model in CPU_MODELS for version in range(1, model.versions + 1))
+
+
 def satisfied_models(features: Collection[str]) -> dict[str, int]:
-    """Return the CPU models, with version, whose VMX features are all there, and how many each has."""
+    """Return the CPU models, with version, whose VMX features are all there, and how many each has, most first."""
     have = frozenset(features)
-    names = (f"{model.name}-v{version}" for model in CPU_MODELS for version in range(1, model.versions + 1))
-    return {name: len(wanted) for name in names if have.issuperset(wanted := _features(name))}
+    found = {name: len(wanted) for name in _MODELS if have.issuperset(wanted := _features(name))}
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def next_model(features: Collection[str], groups: Collection[Alike], satisfied: Collection[str]) -> Obstacle | None:
+    """Return the model that lacks fewest features, the first of QEMU's order; None if all are satisfied."""
+    have = frozenset(features)
+    others = [name for name in _MODELS if name not in satisfied]
+    if not others:
+        return None
+    name = min(others, key=lambda each: len(_features(each) - have))
+    wanted = sorted(_features(name) - have, key=list(FEATURES).index)
+    return Obstacle(name, {each: _lacking(each, groups) for each in wanted})
+
+
+def _lacking(feature: str, groups: Collection[Alike]) -> tuple[int, tuple[str, ...]]:
+    without = [each for each in groups if feature in each.lacks]
+    names = sorted(host.name for each in without for host in each.hosts[:_NAMED])
+    return sum(len(each.hosts) for each in without), tuple(names[:_NAMED])
 
 
 @functools.cache
@@ -144,6 +185,60 @@ def in_libvirt(name: str) -> str:
     """Return the last version of a model that libvirt has, up to the one that is named."""
     model, version = _parse(name)
     return f"{model.name}-v{min(version, model.in_libvirt)}"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestAnswer(Answer):
+    """A baseline as the CPU of a guest, in the form of QEMU or libvirt."""
+
+    baseline: Baseline
+    cpu: GuestCpu
+    form: str
+    left_out: Collection[str]
+    complete: bool
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether there is a baseline; None if no host is wholly read, or hosts may be missing."""
+        if self.baseline.hosts and not self.baseline.features:
+            return False
+        return True if self.baseline.hosts and self.complete else None
+
+    def lines(self, width: int | None, names: int | None) -> Iterator[Line]:
+        """Print it as it is to be pasted, whatever the terminal."""
+        del width, names
+        text = to_qemu(self.cpu) if self.form == "qemu" else to_libvirt(self.cpu)
+        for line in text.splitlines():
+            yield ((line, Tone.PLAIN),)
+
+    def notes(self) -> Iterator[str]:
+        """Say what was not asked for, and why."""
+        cpu, baseline = self.cpu, self.baseline
+        yield "this is what the CPUs have; what KVM gives guests may be less: vmxd check --view nested"
+        if cpu.left_out:
+            yield f"not asked for, since they need CPUID flags too: {', '.join(cpu.left_out)}"
+        if dark := [name for each in cpu.disable for name in each.features if name in baseline.open]:
+            yield f"turned off, since of no host they are known: {', '.join(dark)}"
+        if baseline.doubtful:
+            yield f"not asked for, since some host may lack them: {', '.join(baseline.doubtful)}"
+        if self.form == "libvirt" and (nearest := in_libvirt(cpu.model)) != cpu.model:
+            yield f"libvirt has no {cpu.model}: this is {nearest} with its VMX features, without what else it adds"
+        if baseline.unknown:
+            count = hosts_text(len(baseline.unknown))
+            yield f"nothing, or too little, is known of {count}: {some(list(baseline.unknown), 3)}"
+        yield from self.left_out
+
+
+def choose_model(baseline: Baseline, form: str) -> UsageError:
+    """Say which CPU models a baseline allows, to those who named none."""
+    satisfied = satisfied_models(baseline.certain)
+    best = [name for name, count in satisfied.items() if count == max(satisfied.values())]
+    return UsageError(
+        f"--format {form} needs --model, the CPU model of the guests",
+        f"one whose other features every host has too; it has all that {names} wants of VMX"
+        if (names := " or ".join(model_names(best)))
+        else "no model's VMX features are on all hosts: choose one to take features away from",
+    )
 
 
 def libvirt_model(name: str) -> str:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import vmxd
+from vmxd.fleet.answer import Answer, Table
 from vmxd.fleet.api import Api, Series
 from vmxd.fleet.model import FleetHost
 from vmxd.fleet.prometheus import Asked, NoHostsError, read_prometheus
-from vmxd.fleet.summary import UNKNOWN
-from vmxd.fleet.table import Table
 from vmxd.fleet.times import format_time
+from vmxd.fleet.words import UNKNOWN
 from vmxd.tables import FEATURES
 from vmxd.views.json import Json
 
@@ -34,6 +34,8 @@ LOOKUPS: Final = 40
 _FROM_INFO: Final = ("model_name", "signature", "microcode", "fingerprint")
 FACTS: Final = ("status", "kernel", *_FROM_INFO)
 
+Facts = Mapping[str, tuple[str | None, str | None]]
+"""By name, what a fact was and is; None: not known."""
 State = Mapping[str, str | None]
 """What is known of a host at a time, by FACTS."""
 
@@ -55,13 +57,18 @@ class Change:
     """
 
     time: float
-    facts: Mapping[str, tuple[str | None, str | None]]
+    facts: Facts
     lost: tuple[str, ...] | None
     gained: tuple[str, ...] | None
 
+    @property
+    def text(self) -> str:
+        """All of it in one line."""
+        return "; ".join((*facts_text(self.facts), *features_text(self.lost, self.gained)))
+
 
 @dataclass(frozen=True, slots=True)
-class History:
+class History(Answer):
     """One host from a time to another. step: seconds between two looks; a change may be so much earlier."""
 
     source: str
@@ -72,6 +79,64 @@ class History:
     intervals: tuple[Interval, ...]
     changes: tuple[Change, ...] = field(default=())
     warnings: tuple[str, ...] = ()
+
+    def document(self) -> Json:
+        """Follow docs/schema/fleet-history-1.json."""
+        return {
+            "schema": SCHEMA,
+            "vmxd": vmxd.__version__,
+            "source": self.source,
+            "host": self.host,
+            "from": format_time(self.start),
+            "to": format_time(self.end),
+            "step_seconds": self.step,
+            "intervals": [
+                {
+                    "from": format_time(each.start),
+                    "to": format_time(each.end),
+                    "state": None if each.state is None else dict(each.state),
+                }
+                for each in self.intervals
+            ],
+            "changes": [
+                {
+                    "time": format_time(change.time),
+                    "facts": {name: {"before": a, "after": b} for name, (a, b) in change.facts.items()},
+                    "lost": None if change.lost is None else list(change.lost),
+                    "gained": None if change.gained is None else list(change.gained),
+                }
+                for change in self.changes
+            ],
+            "warnings": list(self.warnings),
+        }
+
+    def csv(self) -> Table:
+        """Give each time at which something happened a row."""
+        rows = []
+        changes = {change.time: change for change in self.changes}
+        first = True
+        for each in self.intervals:
+            if each.state is None:
+                what = f"not seen until {format_time(each.end + self.step)}"
+                what = "not seen since" if each is self.intervals[-1] else what
+            elif first:
+                what = f"seen first: {', '.join(f'{name} {each.state[name] or UNKNOWN}' for name in FACTS)}"
+                first = False
+            else:
+                what = changes[each.start].text if each.start in changes else "seen again, unchanged"
+            rows.append((format_time(each.start), what))
+        return Table(("time", "what"), tuple(rows))
+
+    def tables(self) -> Iterator[Table]:
+        """Show the same."""
+        yield self.csv()
+
+    def sentences(self) -> Iterator[str]:
+        """Count the changes."""
+        count = len(self.changes)
+        changes = f"{count} changes" if count != 1 else "1 change"
+        span = f"from {format_time(self.start)} to {format_time(self.end)}"
+        yield f"{self.host}: {changes} {span}, looked at every {self.step:.0f} s."
 
 
 def read_history(api: Api, name: str, matchers: str, start: float, end: float) -> History:
@@ -154,7 +219,7 @@ def _changes(api: Api, matchers: str, intervals: Sequence[Interval]) -> tuple[Ch
         facts = {
             name: (before.state[name], after.state[name]) for name in FACTS if before.state[name] != after.state[name]
         }
-        lost, gained = ((), ()) if "fingerprint" not in facts else _features(host(before), host(after))
+        lost, gained = ((), ()) if "fingerprint" not in facts else lost_and_gained(host(before), host(after))
         if facts:
             changes.append(Change(after.start, facts, lost, gained))
     return tuple(changes)
@@ -169,9 +234,10 @@ def _look_up(api: Api, matchers: str, interval: Interval) -> FleetHost | None:
     return None
 
 
-def _features(
+def lost_and_gained(
     before: FleetHost | None, after: FleetHost | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]] | tuple[None, None]:
+    """Return the features that a host is known to have lost and gained; None if too little is known of it."""
     if before is None or after is None or not before.kind or not after.kind:
         return None, None
     values = {name: (before.has(name), after.has(name)) for name in FEATURES}
@@ -181,69 +247,14 @@ def _features(
     )
 
 
-def document(history: History) -> Json:
-    """Return what ``vmxd fleet history --json`` prints."""
-    return {
-        "schema": SCHEMA,
-        "vmxd": vmxd.__version__,
-        "source": history.source,
-        "host": history.host,
-        "from": format_time(history.start),
-        "to": format_time(history.end),
-        "step_seconds": history.step,
-        "intervals": [
-            {
-                "from": format_time(each.start),
-                "to": format_time(each.end),
-                "state": None if each.state is None else dict(each.state),
-            }
-            for each in history.intervals
-        ],
-        "changes": [
-            {
-                "time": format_time(change.time),
-                "facts": {name: {"before": a, "after": b} for name, (a, b) in change.facts.items()},
-                "lost": None if change.lost is None else list(change.lost),
-                "gained": None if change.gained is None else list(change.gained),
-            }
-            for change in history.changes
-        ],
-        "warnings": list(history.warnings),
-    }
+def facts_text(facts: Facts) -> Iterator[str]:
+    """Say what facts were, and are."""
+    return (f"{name} {a or UNKNOWN} -> {b or UNKNOWN}" for name, (a, b) in facts.items())
 
 
-def table(history: History) -> Table:
-    """Return what happened when, one line each."""
-    rows = []
-    changes = {change.time: change for change in history.changes}
-    first = True
-    for each in history.intervals:
-        if each.state is None:
-            what = f"not seen until {format_time(each.end + history.step)}"
-            what = "not seen since" if each is history.intervals[-1] else what
-        elif first:
-            what = f"seen first: {', '.join(f'{name} {each.state[name] or UNKNOWN}' for name in FACTS)}"
-            first = False
-        else:
-            change = changes.get(each.start)
-            what = _change(change) if change else "seen again, unchanged"
-        rows.append((format_time(each.start), what))
-    return Table(("time", "what"), tuple(rows))
-
-
-def _change(change: Change) -> str:
-    parts = [f"{name} {a or UNKNOWN} -> {b or UNKNOWN}" for name, (a, b) in change.facts.items()]
-    if change.lost is None or change.gained is None:
-        parts.append(f"features {UNKNOWN}")
-    else:
-        parts += [f"lost {', '.join(change.lost)}"] if change.lost else []
-        parts += [f"gained {', '.join(change.gained)}"] if change.gained else []
-    return "; ".join(parts)
-
-
-def text(history: History) -> str:
-    """Return the sentence above the table."""
-    count = len(history.changes)
-    changes = f"{count} changes" if count != 1 else "1 change"
-    span = f"from {format_time(history.start)} to {format_time(history.end)}"
-    return f"{history.host}: {changes} {span}, looked at every {history.step:.0f} s."
+def features_text(lost: Sequence[str] | None, gained: Sequence[str] | None) -> list[str]:
+    """Say which features were lost and gained; None: not known."""
+    if lost is None or gained is None:
+        return [f"features {UNKNOWN}"]
+    lines = [f"lost {', '.join(lost)}"] if lost else []
+    return lines + ([f"gained {', '.join(gained)}"] if gained else [])

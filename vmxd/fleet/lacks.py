@@ -1,47 +1,128 @@
-"""Which hosts lack features, which have them all, and of which that is not known. Pure."""
+"""Which hosts lack features, which have them all and may use them, and of which that is not known. Pure."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from vmxd.fleet.answer import Answer, Table, paragraph, section
 from vmxd.fleet.model import Fleet, FleetHost
-from vmxd.fleet.summary import UNKNOWN, hosts_text, some
-from vmxd.fleet.table import Table
+from vmxd.fleet.words import UNKNOWN, hosts_text, some
 from vmxd.model.answers import View
 from vmxd.views.json import Json
+from vmxd.views.lines import Line, Tone
 
 SCHEMA: Final = "vmxd.fleet.lacks/1"
 _FEATURES_SHOWN: Final = 12
-_UNUSABLE: Final = ("disabled_by_firmware", "unlocked", "smx_only")
+ORDERS: Final = {"lacks": ("lacks", "unusable", "unknown", "has"), "has": ("has", "unusable", "lacks", "unknown")}
+"""Which hosts come first, by question."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
-    """Hosts by how they stand to features.
+class Lacks(Answer):
+    """Hosts by whether they have all of some features.
 
-    lacks: hosts without some of them, each with these. has: hosts with all. unknown: hosts that lack none as far as is
-    known, each with the features of which it is not. view: whose features these are.
+    lacks: hosts without some of them, each with these. has: hosts with all. unusable: hosts with all where VMX may
+    not be used (not no_vmx: these lack all). unknown: hosts that lack none as far as is known, each with the features
+    of which it is not.
+    view: whose features these are. order: which hosts come first. complete: whether all was asked of every host.
     """
 
     features: tuple[str, ...]
     view: View
     lacks: Mapping[FleetHost, tuple[str, ...]]
     has: tuple[FleetHost, ...]
+    unusable: tuple[FleetHost, ...]
     unknown: Mapping[FleetHost, tuple[str, ...]]
+    order: tuple[str, ...] = ORDERS["lacks"]
+    complete: bool = True
 
     @property
     def holds(self) -> bool | None:
-        """Whether every host has every feature; None where none is known to lack one, but not all is known."""
-        return False if self.lacks else None if self.unknown else True
+        """Whether every host has every feature and may use VMX."""
+        if self.lacks or self.unusable:
+            return False
+        return None if self.unknown or not self.complete else True
+
+    def document(self) -> Json:
+        """Follow docs/schema/fleet-lacks-1.json."""
+        return {
+            "schema": SCHEMA,
+            "lacks": {host.name: list(features) for host, features in self.lacks.items()},
+            "has": [host.name for host in self.has],
+            "unusable": {host.name: host.status for host in self.unusable},
+            "unknown": [host.name for host in self.unknown],
+        }
+
+    def csv(self) -> Table:
+        """Give each host a row, with the features that it lacks, or of which it is not known."""
+        rows = [(host, "lacks", features) for host, features in self.lacks.items()]
+        rows += [(host, "has", ()) for host in self.has]
+        rows += [(host, "unusable", ()) for host in self.unusable]
+        rows += [(host, "unknown", features) for host, features in self.unknown.items()]
+        return Table(
+            ("host", "answer", "features", "model_name", "fingerprint", "status"),
+            tuple(
+                (host.name, answer, " ".join(each), host.model_name or "", host.fingerprint or "", host.status or "")
+                for host, answer, each in rows
+            ),
+        )
+
+    def sentences(self) -> Iterator[str]:
+        """Say how many hosts lack some, and how many have all."""
+        count = sum(map(len, (self.lacks, self.has, self.unusable, self.unknown)))
+        one = len(self.features) == 1
+        what = self.features[0] if one else f"some of {len(self.features)} features"
+        verb, have = ("lacks" if len(self.lacks) == 1 else "lack"), ("has" if len(self.has) == 1 else "have")
+        whose = "the hardware" if self.view is View.HARDWARE else "what KVM offers to guests"
+        text = f"By {whose}, {len(self.lacks):,} of {hosts_text(count)} {verb} {what}"
+        it = "it" if one else "them all"
+        text += f"; {len(self.has):,} {have} {it}"
+        if self.unusable:
+            also = "has" if len(self.unusable) == 1 else "have"
+            text += f"; {len(self.unusable):,} {also} {it}, but VMX may not be used there"
+        yield f"{text}; of {len(self.unknown):,} that is not known." if self.unknown else f"{text}."
+
+    def lines(self, width: int | None, names: int | None) -> Iterator[Line]:
+        """Show hosts under headings, by what is alike."""
+        for sentence in self.sentences():
+            yield from paragraph(sentence, 0, width)
+        what = self.features[0] if len(self.features) == 1 else "them all"
+        headings: dict[str, tuple[str, Tone, Iterable[FleetHost], Callable[[FleetHost], tuple[str, ...]]]] = {
+            "lacks": (f"LACK {what.replace('them all', 'some')}", Tone.BAD, self.lacks, self._lacking),
+            "has": (f"HAVE {what}", Tone.GOOD, self.has, lambda host: (_kind(host),)),
+            "unusable": (f"HAVE {what}, BUT VMX MAY NOT BE USED", Tone.BAD, self.unusable, _reason),
+            "unknown": ("NOT KNOWN", Tone.DOUBT, self.unknown, lambda host: (self._why_unknown(host),)),
+        }
+        for key in self.order:
+            heading, tone, hosts, describe = headings[key]
+            groups: dict[tuple[str, ...], list[str]] = {}
+            for host in hosts:
+                groups.setdefault(describe(host), []).append(host.name)
+            yield from section(heading, tone, groups, width, names)
+
+    def _lacking(self, host: FleetHost) -> tuple[str, ...]:
+        lacks = f"lacks {some(self.lacks[host], _FEATURES_SHOWN)}" if len(self.features) > 1 else ""
+        return _kind(host), lacks
+
+    def _why_unknown(self, host: FleetHost) -> str:
+        if host.status is None or (host.kind is None and self.view is View.HARDWARE):
+            return host.reason or f"nothing is {UNKNOWN}"
+        shown = some(self.unknown[host], 3)
+        if self.view is View.NESTED:
+            why = "KVM was not asked" if host.nested is None else "its metrics leave them out"
+            return f"{shown}: {why} (vmxd serve --collector.nested)"
+        return f"{shown}: {host.failure if host.failed else 'what says so was not recorded there'}"
 
 
-def sort_hosts(fleet: Fleet, features: Sequence[str], view: View) -> Sorted:
-    """Sort the hosts of a fleet by how they stand to features."""
+def sort_hosts(
+    fleet: Fleet, features: Sequence[str], view: View, question: str = "lacks", *, complete: bool = True
+) -> Lacks:
+    """Sort hosts by whether they have features. complete: no other feature was asked for."""
     lacks: dict[FleetHost, tuple[str, ...]] = {}
     has: list[FleetHost] = []
+    unusable: list[FleetHost] = []
     unknown: dict[FleetHost, tuple[str, ...]] = {}
     for host in fleet.hosts:
         asked = host.has if view is View.HARDWARE else host.offers
@@ -51,128 +132,15 @@ def sort_hosts(fleet: Fleet, features: Sequence[str], view: View) -> Sorted:
         elif open_ := tuple(name for name, value in values.items() if value is None):
             unknown[host] = open_
         else:
-            has.append(host)
-    return Sorted(tuple(features), view, lacks, tuple(has), unknown)
+            (unusable if host.is_forbidden else has).append(host)
+    whole = complete and not fleet.warnings
+    return Lacks(tuple(features), view, lacks, tuple(has), tuple(unusable), unknown, ORDERS[question], whole)
 
 
-def document(found: Sorted) -> Json:
-    """Return what ``vmxd fleet lacks --json`` prints, and ``vmxd fleet has --json``."""
-    return {
-        "schema": SCHEMA,
-        "lacks": {host.name: list(features) for host, features in found.lacks.items()},
-        "has": [host.name for host in found.has],
-        "unknown": [host.name for host in found.unknown],
-    }
-
-
-def table(found: Sorted) -> Table:
-    """Return one row a host, for CSV; the features are those that it lacks, or of which it is not known."""
-    rows = [(host, "lacks", features) for host, features in found.lacks.items()]
-    rows += [(host, "has", ()) for host in found.has]
-    rows += [(host, "unknown", features) for host, features in found.unknown.items()]
-    return Table(
-        ("host", "answer", "features", "model_name", "fingerprint", "status"),
-        tuple(
-            (host.name, answer, " ".join(features), host.model_name or "", _fingerprint(host) or "", host.status or "")
-            for host, answer, features in rows
-        ),
-    )
-
-
-# For people ----------------------------------------------------------------------------------------------------------
-
-
-def text(found: Sorted, order: Sequence[str], width: int | None, names: int | None) -> str:
-    """Return the answer for people: hosts by model and fingerprint.
-
-    order: of "lacks", "has" and "unknown", which comes first. width: columns to wrap at, None for none. names: hosts
-    to name of each group, None for all.
-    """
-    what = found.features[0] if len(found.features) == 1 else "them all"
-    sections = {
-        "lacks": (
-            f"LACK {what}" if len(found.features) == 1 else "LACK some",
-            _grouped(found.lacks, lambda host: (_kind(host), _lacking(found, host))),
-        ),
-        "has": (f"HAVE {what}", _grouped(found.has, lambda host: (_kind(host), ""))),
-        "unknown": (
-            "NOT KNOWN",
-            _grouped(found.unknown, lambda host: (_why_unknown(host, found.view, found.unknown[host]), "")),
-        ),
-    }
-    lines = [*_wrapped(_sentence(found), "", width)]
-    for key in order:
-        title, groups = sections[key]
-        lines += ["", title] if groups else []
-        for (first, second), hosts in groups.items():
-            lines += _wrapped(f"  {first}", "    ", width)
-            lines += _wrapped(f"    {second}", "      ", width) if second else []
-            shown = some([_marked(host) for host in hosts], names or len(hosts))
-            lines += _wrapped(f"    {hosts_text(len(hosts))}: {shown}", "      ", width)
-    if unusable := [host for host in (*found.lacks, *found.has, *found.unknown) if host.status in _UNUSABLE]:
-        lines += ["", *_wrapped(f"* VMX may not be used there as it is: {_statuses(unusable)}", "  ", width)]
-    return "\n".join(lines) + "\n"
-
-
-def _lacking(found: Sorted, host: FleetHost) -> str:
-    """Say what a host lacks, where that is not plain from the question."""
-    return f"lacks {some(found.lacks[host], _FEATURES_SHOWN)}" if len(found.features) > 1 else ""
-
-
-def _sentence(found: Sorted) -> str:
-    count = len(found.lacks) + len(found.has) + len(found.unknown)
-    what = found.features[0] if len(found.features) == 1 else f"some of {len(found.features)} features"
-    verb = "lacks" if len(found.lacks) == 1 else "lack"
-    whose = "the hardware" if found.view is View.HARDWARE else "what KVM offers to guests"
-    it = "it" if len(found.features) == 1 else "them all"
-    unknown = f"; of {len(found.unknown)} that is not known" if found.unknown else ""
-    return f"By {whose}, {len(found.lacks)} of {hosts_text(count)} {verb} {what}; {len(found.has)} have {it}{unknown}."
-
-
-def _grouped(
-    hosts: Sequence[FleetHost] | Mapping[FleetHost, object], key: Callable[[FleetHost], tuple[str, str]]
-) -> dict[tuple[str, str], list[FleetHost]]:
-    groups: dict[tuple[str, str], list[FleetHost]] = {}
-    for host in hosts:
-        groups.setdefault(key(host), []).append(host)
-    return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
-
-
-def _fingerprint(host: FleetHost) -> str | None:
-    return host.kind.fingerprint if host.kind else None
+def _reason(host: FleetHost) -> tuple[str, ...]:
+    return (host.reason or "",)
 
 
 def _kind(host: FleetHost) -> str:
     model = f"{host.model_name or f'model {UNKNOWN}'}, {host.signature or f'signature {UNKNOWN}'}"
-    if host.status == "no_vmx":
-        return f"{model}, no VMX"
-    return f"{model}, fingerprint {_fingerprint(host) or UNKNOWN}"
-
-
-def _why_unknown(host: FleetHost, view: View, features: Sequence[str]) -> str:
-    if host.status is None or (host.kind is None and view is View.HARDWARE):
-        return host.reason or f"nothing is {UNKNOWN}"
-    shown = some(features, 3)
-    if view is View.NESTED:
-        why = "KVM was not asked" if host.nested is None else "its metrics leave them out"
-        return f"{shown}: {why} (vmxd serve --collector.nested)"
-    if host.failed:
-        return f"{shown}: {host.failure}"
-    return f"{shown}: what says so was not recorded there"
-
-
-def _marked(host: FleetHost) -> str:
-    return f"{host.name}*" if host.status in _UNUSABLE else host.name
-
-
-def _statuses(hosts: Sequence[FleetHost]) -> str:
-    counts: dict[str, int] = {}
-    for host in hosts:
-        counts[host.status or ""] = counts.get(host.status or "", 0) + 1
-    return ", ".join(f"{status} on {hosts_text(count)}" for status, count in counts.items())
-
-
-def _wrapped(line: str, indent: str, width: int | None) -> list[str]:
-    if width is None:
-        return [line]
-    return textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+    return f"{model}, no VMX" if host.status == "no_vmx" else f"{model}, fingerprint {host.fingerprint or UNKNOWN}"

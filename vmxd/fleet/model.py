@@ -1,12 +1,32 @@
 """A fleet as every source of it gives it and every question takes it: plain facts, hosts by kind. Pure.
 
-Cost follows kinds, not hosts: hosts with equal capability MSRs share one Kind, which is decoded once.
+Cost follows kinds, not hosts: hosts with equal capability MSRs share one Kind, which is decoded once; with equal kernel
+and parameters too, they share one Setup, from which it follows what KVM gives to a VM there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from vmxd.views.words import failed_sentence
+
+NOT_USABLE: Final = frozenset(("no_vmx", "disabled_by_firmware", "unlocked", "smx_only"))
+"""Statuses that say for certain that software cannot use VMX."""
+
+Parameters = tuple[tuple[str, str], ...]
+"""Parameters of kvm_intel by name, sorted, each a number; Y is 1 and N is 0."""
+
+
+def parameters_of(values: Mapping[str, float]) -> Parameters:
+    """Return the parameters that have these numbers."""
+    return tuple((name, number_text(values[name])) for name in sorted(values))
+
+
+def number_text(value: float) -> str:
+    """Write a number as sysfs does, where it is whole."""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:g}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +48,14 @@ class Kind:
     differing: tuple[str, ...] = ()
 
 
+class Setup(NamedTuple):
+    """What decides what KVM gives to a VM: equal setups, equal VMs. None: not known."""
+
+    kind: Kind | None
+    kernel: str | None
+    parameters: Parameters | None
+
+
 @dataclass(frozen=True, slots=True)
 class FleetHost:
     """One host of a fleet.
@@ -40,6 +68,7 @@ class FleetHost:
     kind: its features and values; None where nothing is known.
     nested: what KVM offers to guests, of the features that were asked for, by name; one of which that is not known is
     not in it. None where that was not asked for, or KVM could not be asked.
+    parameters: of kvm_intel, those that are numbers; None where not known, or not asked for.
     """
 
     name: str
@@ -56,19 +85,45 @@ class FleetHost:
     failed: int = 0
     kind: Kind | None = None
     nested: Mapping[str, bool] | None = field(default=None, hash=False)
+    parameters: Parameters | None = None
 
     @property
     def failure(self) -> str:
-        """What could not be read, in words."""
-        return f"an MSR could not be read on {self.failed} CPU{'s' * (self.failed != 1)}"
+        """Say what could not be read."""
+        return failed_sentence(self.failed)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """That of its kind."""
+        return self.kind.fingerprint if self.kind else None
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """The features that some CPUs have and others have not."""
+        return self.kind.differing if self.kind else ()
+
+    @property
+    def setup(self) -> Setup:
+        """What decides what KVM gives to a VM."""
+        return Setup(self.kind, self.kernel, self.parameters)
+
+    @property
+    def usable(self) -> bool | None:
+        """Whether software may use VMX; None if not known."""
+        return False if self.status in NOT_USABLE else True if self.status == "usable" else None
+
+    @property
+    def is_forbidden(self) -> bool:
+        """Whether there is VMX that firmware does not allow, or not to everybody."""
+        return self.usable is False and self.status != "no_vmx"
 
     def has(self, feature: str) -> bool | None:
-        """Whether every CPU has a feature; None where that is not known, on some CPU that failed for instance."""
+        """Whether every CPU has a feature; None if that is not known, on some CPU that failed for instance."""
         value = self.kind.features.get(feature) if self.kind else None
         return None if value and self.failed else value
 
     def offers(self, feature: str) -> bool | None:
-        """Whether KVM offers a feature to guests; None where that is not known."""
+        """Whether KVM offers a feature to guests; None if that is not known."""
         return self.nested.get(feature) if self.nested is not None else None
 
 

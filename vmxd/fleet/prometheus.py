@@ -15,10 +15,11 @@ from typing import Final
 
 from vmxd.fleet.api import Api, Series
 from vmxd.fleet.kinds import NO_VMX, make_kind, msr_index, msr_value
-from vmxd.fleet.model import Fleet, FleetHost, Kind
+from vmxd.fleet.model import Fleet, FleetHost, Kind, number_text, parameters_of
 from vmxd.fleet.selector import OWN_LABELS, parse_selector
 from vmxd.fleet.targets import name_hosts
 from vmxd.fleet.transport import PrometheusError
+from vmxd.views.words import status_sentence
 
 Target = frozenset[tuple[str, str]]
 """What tells one target from another: its labels, those of the metrics themselves left out."""
@@ -29,15 +30,6 @@ _CPUS_MAX: Final = 1 << 20
 ALONE_MAX: Final = 250
 """Hosts that no fingerprint stands for and that are looked at all the same, one by one."""
 
-_REASONS: Final = {
-    "no_vmx": "there is no VMX",
-    "disabled_by_firmware": "firmware has locked VMX off in IA32_FEATURE_CONTROL",
-    "smx_only": "firmware allows VMX inside SMX (Intel TXT) only",
-    "unlocked": "IA32_FEATURE_CONTROL is not locked: VMXON faults until firmware or the kernel locks it",
-    "unreadable": "the CPU has or may have VMX, but its MSRs cannot be read",
-    "unknown": "whether VMX may be used is not known: IA32_FEATURE_CONTROL was not recorded or could not be read",
-    "usable": "VMX may be used",
-}
 _STALE: Final = "its recording is out of date: the host has changed since (vmxd_recording_stale)"
 _CHANGED: Final = "it has just changed, and Prometheus has both what it was and what it is: ask again in five minutes"
 _DOWN: Final = "Prometheus cannot scrape it (up is 0)"
@@ -56,12 +48,14 @@ class Asked:
 
     matchers: label matchers of PromQL as they stand in braces, "" for all. at: Unix time in seconds, None for now.
     nested: features of which it is asked whether KVM offers them. host: matchers of one host among these, "" for all.
+    parameters: whether those of kvm_intel are asked for.
     """
 
     matchers: str = ""
     at: float | None = None
     nested: tuple[str, ...] = ()
     host: str = ""
+    parameters: bool = False
 
     @property
     def selected(self) -> str:
@@ -72,6 +66,26 @@ class Asked:
 def read_prometheus(api: Api, asked: Asked) -> Fleet:
     """Ask a Prometheus for a fleet. Raises PrometheusError, also where it has no host."""
     return _Reader(api, asked).read()
+
+
+def read_parameter_changes(api: Api, matchers: str, since: float, now: Fleet) -> dict[str, dict[str, tuple[str, str]]]:
+    """Ask which parameters of kvm_intel have changed: by host, each with what it was and is. Raises PrometheusError."""
+    present = f"vmx_kvm_parameter{{{matchers}}}"
+    past = f"{present} offset {now.taken_at - since:.0f}s"
+    names = {frozenset(host.labels.items()): host.name for host in now.hosts}
+    before, after = (
+        {
+            (_target(series), series.labels["parameter"]): series.value
+            for series in api.query(query, now.taken_at, needs)
+        }
+        for query, needs in ((f"{past} != {present}", ("parameter",)), (f"{present} != {past}", ("parameter",)))
+    )
+    found: dict[str, dict[str, tuple[str, str]]] = {}
+    for (target, parameter), value in after.items():
+        if target in names and (old := before.get((target, parameter))) is not None:
+            change = (number_text(old), number_text(value))
+            found.setdefault(names[target], {})[f"kvm_intel.{parameter}"] = change
+    return found
 
 
 def quote(text: str) -> str:
@@ -121,6 +135,8 @@ class _Reader:
         if not hosts and not down:
             raise self._nothing()
         self._tell(hosts)
+        if self._asked.parameters:
+            self._tell_parameters(hosts)
         hosts |= {target: replace(hosts[target], status=None, reason=_CHANGED) for target in changed}
         kinds = self._kinds({target: host for target, host in hosts.items() if host.status})
         found = [
@@ -164,7 +180,7 @@ class _Reader:
             lambda host, series: replace(
                 host,
                 status=series.labels["status"],
-                reason=_REASONS.get(series.labels["status"]),
+                reason=status_sentence(series.labels["status"]),
             ),
         )
         put(
@@ -205,6 +221,29 @@ class _Reader:
             self._query("vmx_nested_feature", named, suffix=" == 0", needs=("feature",)),
             lambda host, series: replace(host, nested={**(host.nested or {}), series.labels["feature"]: False}),
         )
+
+    def _tell_parameters(self, hosts: dict[Target, FleetHost]) -> None:
+        """Ask for kvm_intel's parameters where they are not the median's: hosts of a fleet are mostly set up alike."""
+        selected = f"vmx_kvm_parameter{{{self._asked.selected}}}"
+        median = f"quantile by (parameter) (0.5, {selected})"
+        usual = self._by_parameter(self._api.query(median, self._at, ("parameter",))).get(frozenset(), {})
+        counts = self._api.query(f"count without (parameter) ({selected})", self._at)
+        odd = f"{selected} != on (parameter) group_left () {median}"
+        found = self._by_parameter(self._api.query(odd, self._at, ("parameter",)))
+        for series in counts:
+            if series.value == len(usual):
+                found[_target(series)] = usual | found.get(_target(series), {})
+        fewer = [_target(series) for series in counts if series.value != len(usual)]
+        found |= self._by_parameter(self._of(fewer, "vmx_kvm_parameter", needs=("parameter",)))
+        for target, values in found.items():
+            if target in hosts:
+                hosts[target] = replace(hosts[target], parameters=parameters_of(values))
+
+    def _by_parameter(self, found: Iterable[Series]) -> dict[Target, dict[str, float]]:
+        values: dict[Target, dict[str, float]] = {}
+        for series in found:
+            values.setdefault(_target(series), {})[series.labels["parameter"]] = series.value
+        return values
 
     # Kinds -----------------------------------------------------------------------------------------------------------
 

@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from vmxd.errors import RootError, VmxdError
-from vmxd.fleet.model import Fleet, FleetHost, Kind
+from vmxd.fleet.model import Fleet, FleetHost, Kind, Parameters, parameters_of
 from vmxd.host.files import Files
 from vmxd.host.recording import is_recording
 from vmxd.host.recording_text import MSR_FILE
 from vmxd.host.root import read_host
-from vmxd.model.facts import Host, KvmMsrs, Spans
+from vmxd.model.facts import Host, KvmMsrs, Missing, Spans
 from vmxd.model.inventory import Inventory, take_inventory
 from vmxd.tables import IA32_FEATURE_CONTROL
+from vmxd.views.words import status_sentence
 
 Progress = Callable[[int, int], None]
 """Told how many hosts are done, and of how many."""
@@ -76,11 +77,15 @@ class Reader:
             host = read_host(root)
         except VmxdError as error:
             return FleetHost(name, reason=str(error))
+        return self.understand(name, host)
+
+    def understand(self, name: str, host: Host) -> FleetHost:
+        """Return a host as read as one of that name."""
         self.read_at = max(self.read_at, host.read_at)
         facts = _facts(host)
         if facts not in self._hosts:
             self._hosts[facts] = self._understood(take_inventory(host))
-        return replace(self._hosts[facts], name=name, kernel=host.kernel)
+        return replace(self._hosts[facts], name=name, kernel=host.kernel, parameters=_parameters(host))
 
     def _understood(self, inventory: Inventory) -> FleetHost:
         identity = inventory.identity
@@ -89,7 +94,7 @@ class Reader:
         return FleetHost(
             "",
             status=inventory.verdict.status.value,
-            reason=inventory.verdict.reason,
+            reason=status_sentence(inventory.verdict.status.value),
             vendor=identity.vendor,
             model_name=identity.model_name,
             signature=identity.signature,
@@ -103,7 +108,7 @@ class Reader:
 
 
 def _facts(host: Host) -> object:
-    """Return all that an inventory follows from, but for what it hands on: equal facts, equal inventories."""
+    """Return the cache key: what a FleetHost depends on beside its name, kernel and parameters."""
     kvm = host.kvm_msrs
     return (
         tuple(host.cpus.items()),
@@ -111,6 +116,16 @@ def _facts(host: Host) -> object:
         host.excluded,
         tuple((index, Spans.of(by_cpu).spans) for index, by_cpu in host.readings.items()),
         (kvm.listed, tuple(kvm.readings.items())) if isinstance(kvm, KvmMsrs) else kvm,
+    )
+
+
+def _parameters(host: Host) -> Parameters | None:
+    """Return the parameters that the metrics have: those that are numbers; None if they have none."""
+    if isinstance(host.kvm_parameters, Missing):
+        return None
+    return (
+        parameters_of({name: value for name, value in host.kvm_parameters.items() if not isinstance(value, str)})
+        or None
     )
 
 

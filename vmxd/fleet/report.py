@@ -5,45 +5,39 @@ The page (report_page.py) is made of the same groups.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
+from vmxd.fleet.answer import Answer, Table, source_document
 from vmxd.fleet.model import Fleet, FleetHost, Kind
-from vmxd.fleet.summary import source_document
-from vmxd.fleet.table import Table
 from vmxd.tables import FEATURES
+from vmxd.views.json import Json
 
 SCHEMA: Final = "vmxd.fleet.report/1"
 
 
-class Mark(enum.Enum):
-    """How a host stands to a feature; the value is what a group's marks are written with."""
-
-    HAS = "+"
-    """Every CPU has it."""
-    LACKS = "-"
-    """No CPU whose value is known has it."""
-    DIFFERS = "/"
-    """Some CPUs have it and others have not, so the host has it not."""
-    UNKNOWN = "?"
-    """It could not be read, on some CPU at least, and no CPU is known to lack it."""
-
-
-WORD: Final = {Mark.HAS: "has", Mark.LACKS: "lacks", Mark.DIFFERS: "CPUs differ", Mark.UNKNOWN: "unknown"}
+HAS: Final = "+"
+LACKS: Final = "-"
+DIFFERS: Final = "/"
+"""Some CPUs have it and others have not, so the host has it not."""
+UNKNOWN: Final = "?"
+"""It could not be read, on some CPU at least, and no CPU is known to lack it."""
+WORDS: Final = {HAS: "has", LACKS: "lacks", DIFFERS: "CPUs differ", UNKNOWN: "unknown"}
+"""Whether a host has a feature: how a group's marks are written, and what they mean."""
+_VALUES: Final = {HAS: True, LACKS: False, DIFFERS: False, UNKNOWN: None}
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Hosts, sorted by name, that are of one kind and stand alike to every feature.
 
-    kind: None for the hosts of which no feature is known. marks: one for each of FEATURES, in its order.
+    kind: None for the hosts of which no feature is known. marks: a character for each of FEATURES, in its order.
     """
 
     kind: Kind | None
-    marks: tuple[Mark, ...]
+    marks: str
     hosts: tuple[FleetHost, ...]
 
     @property
@@ -54,7 +48,7 @@ class Group:
     @property
     def lacks_all(self) -> bool:
         """Whether its hosts are known to have no feature at all, as those without VMX."""
-        return set(self.marks) == {Mark.LACKS}
+        return set(self.marks) == {LACKS}
 
 
 def groups_of(fleet: Fleet) -> tuple[Group, ...]:
@@ -66,10 +60,10 @@ def groups_of(fleet: Fleet) -> tuple[Group, ...]:
     return tuple(sorted(groups, key=lambda group: (group.kind is None, group.lacks_all, -len(group.hosts))))
 
 
-def _marks(host: FleetHost) -> tuple[Mark, ...]:
-    differing = frozenset(host.kind.differing) if host.kind else frozenset()
-    by_value = {True: Mark.HAS, False: Mark.LACKS, None: Mark.UNKNOWN}
-    return tuple(Mark.DIFFERS if name in differing else by_value[host.has(name)] for name in FEATURES)
+def _marks(host: FleetHost) -> str:
+    differing = frozenset(host.differing)
+    by_value = {True: HAS, False: LACKS, None: UNKNOWN}
+    return "".join(DIFFERS if name in differing else by_value[host.has(name)] for name in FEATURES)
 
 
 def utc(fleet: Fleet) -> datetime:
@@ -82,25 +76,35 @@ def label_names(fleet: Fleet) -> list[str]:
     return sorted({name for host in fleet.hosts for name in host.labels})
 
 
-def report_document(fleet: Fleet) -> dict[str, Any]:
-    """Return what ``vmxd fleet report --json`` prints: features once a group, hosts below it."""
-    return {
-        **source_document(fleet, SCHEMA),
-        "groups": [_group(group) for group in groups_of(fleet)],
-    }
+@dataclass(frozen=True, slots=True)
+class Report(Answer):
+    """Every host and every feature."""
+
+    fleet: Fleet
+
+    def document(self) -> Json:
+        """Follow docs/schema/fleet-report-1.json: features once a group, hosts below it."""
+        return {**source_document(self.fleet, SCHEMA), "groups": [_group(group) for group in groups_of(self.fleet)]}
+
+    def csv(self) -> Table:
+        """Give each host a row, and each feature a column."""
+        labels = label_names(self.fleet)
+        columns = ("host", *(f"label_{name}" for name in labels), *_FACTS, *_COUNTS, *FEATURES)
+        rows = {host.name: _row(host, group, labels) for group in groups_of(self.fleet) for host in group.hosts}
+        return Table(columns, tuple(rows[host.name] for host in self.fleet.hosts))
 
 
-def _group(group: Group) -> dict[str, Any]:
-    value = {Mark.HAS: True, Mark.LACKS: False, Mark.DIFFERS: False, Mark.UNKNOWN: None}
+def _group(group: Group) -> Json:
+    marks = dict(zip(FEATURES, group.marks, strict=True))
     return {
         "fingerprint": group.fingerprint,
-        "features": {name: value[mark] for name, mark in zip(FEATURES, group.marks, strict=True)},
-        "differing": [name for name, mark in zip(FEATURES, group.marks, strict=True) if mark is Mark.DIFFERS],
+        "features": {name: _VALUES[mark] for name, mark in marks.items()},
+        "differing": [name for name, mark in marks.items() if mark == DIFFERS],
         "hosts": [_host(host) for host in group.hosts],
     }
 
 
-def _host(host: FleetHost) -> dict[str, Any]:
+def _host(host: FleetHost) -> Json:
     return {
         "name": host.name,
         "labels": dict(host.labels),
@@ -121,16 +125,8 @@ _FACTS: Final = ("status", "vendor", "model_name", "signature", "microcode", "ke
 _COUNTS: Final = ("inconsistent_cpus", "failed_cpus")
 
 
-def report_table(fleet: Fleet) -> Table:
-    """Return what ``vmxd fleet report --csv`` prints: a row for each host, a column for each feature."""
-    labels = label_names(fleet)
-    columns = ("host", *(f"label_{name}" for name in labels), *_FACTS, *_COUNTS, *FEATURES)
-    rows = {host.name: _row(host, group, labels) for group in groups_of(fleet) for host in group.hosts}
-    return Table(columns, tuple(rows[host.name] for host in fleet.hosts))
-
-
 def _row(host: FleetHost, group: Group, labels: Sequence[str]) -> tuple[str, ...]:
     facts = (host.status, host.vendor, host.model_name, host.signature, host.microcode, host.kernel, group.fingerprint)
     texts = [host.name, *(host.labels.get(name, "") for name in labels), *(fact or "" for fact in facts)]
-    marks = (WORD[mark] for mark in group.marks)
+    marks = (WORDS[mark] for mark in group.marks)
     return (*texts, str(host.inconsistent), str(host.failed), *marks)

@@ -6,23 +6,19 @@ one script and one style sheet by hash, and whatever a host or a label says is t
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Final
-
-import jinja2
 
 import vmxd
 from vmxd.fleet.model import Fleet, FleetHost
-from vmxd.fleet.report import WORD, Group, Mark, groups_of, label_names, utc
+from vmxd.fleet.report import DIFFERS, HAS, LACKS, UNKNOWN, WORDS, Group, groups_of, label_names, utc
 from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature, find_features
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import Flag, Layout
+from vmxd.views.html import render
+from vmxd.views.words import failed_sentence, short_model_name
 
 COLUMNS_MAX: Final = 40
 """Groups that the matrix shows at a time: what fits on a wide screen, or on A4 in landscape."""
@@ -42,9 +38,8 @@ STATUSES: Final = {
 }
 """Each vmx_status in words, in the order in which they are shown."""
 
-_NOISE: Final = re.compile(
-    r"\((?:R|TM)\)|\b(?:CPU|Processor)\b|\bIntel(?=\W+[A-Z])|(?:\b0 )?@ *[\d.]+ ?GHz", re.IGNORECASE
-)
+CLASSES: Final = {HAS: "has", LACKS: "lacks", DIFFERS: "differs", UNKNOWN: "unknown"}
+"""How a cell looks, by its mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +51,20 @@ class FeatureRow:
 
     number: int
     feature: Feature
-    marks: tuple[Mark, ...]
-    counts: Counter[Mark]
+    marks: str
+    counts: Counter[str]
     without_vmx: int
 
     @property
     def differs(self) -> bool:
         """Whether some hosts are known to have it and others, that have VMX, not to, or the CPUs of one disagree."""
-        lacks = self.counts[Mark.LACKS] > self.without_vmx
-        return bool(self.counts[Mark.DIFFERS] or (self.counts[Mark.HAS] and lacks))
+        lacks = self.counts[LACKS] > self.without_vmx
+        return bool(self.counts[DIFFERS] or (self.counts[HAS] and lacks))
 
     @property
     def lacking(self) -> int:
         """How many hosts are known to lack it, on one CPU at least."""
-        return self.counts[Mark.LACKS] + self.counts[Mark.DIFFERS]
+        return self.counts[LACKS] + self.counts[DIFFERS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +91,7 @@ class GroupRow:
         if self.group.lacks_all:
             return "no VMX"
         models = Counter(host.model_name or "model not known" for host in self.group.hosts).most_common()
-        return short_model(models[0][0]) + (f" +{len(models) - 1}" if len(models) > 1 else "")
+        return short_model_name(models[0][0]) + (f" +{len(models) - 1}" if len(models) > 1 else "")
 
     def distinct(self, attribute: str) -> str:
         """Return the values of an attribute of its hosts, the most frequent first, and how many are left out."""
@@ -112,8 +107,8 @@ class GroupRow:
     @property
     def has(self) -> int | None:
         """How many features its hosts have; None where they may have some, but none is known."""
-        count = self.group.marks.count(Mark.HAS)
-        return None if not count and Mark.UNKNOWN in self.group.marks else count
+        count = self.group.marks.count(HAS)
+        return None if not count and UNKNOWN in self.group.marks else count
 
     @property
     def inconsistent(self) -> int:
@@ -121,57 +116,33 @@ class GroupRow:
         return sum(host.inconsistent > 0 for host in self.group.hosts)
 
 
-def short_model(name: str) -> str:
-    """Return a model name without trademarks, frequency and words that most have."""
-    return " ".join(_NOISE.sub(" ", name).split()) or name
-
-
 def render_report(fleet: Fleet) -> bytes:
-    """Return the page as UTF-8."""
-    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    """Render the page as UTF-8."""
     groups = [GroupRow(number, group) for number, group in enumerate(groups_of(fleet), 1)]
     sections = _sections(groups)
     rows = [row for section in sections for row in section.rows]
-    choices = _choices(fleet)
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    page, _ = render(
+        "vmxd.fleet",
+        "report",
+        fleet=fleet,
+        taken_at=utc(fleet),
+        version=vmxd.__version__,
+        groups=groups,
+        shown=groups[:COLUMNS_MAX],
+        sections=sections,
+        differing=sum(row.differs for row in rows),
+        agreed=_agreed(rows),
+        statuses=_by_status(fleet.hosts),
+        status_words=STATUSES,
+        models=len({host.model_name for host in fleet.hosts} - {None}),
+        inconsistent=sum(host.inconsistent > 0 for host in fleet.hosts),
+        unreadable=sum(host.kind is None for host in fleet.hosts),
+        choices=_choices(fleet),
+        classes=CLASSES,
+        words=WORDS,
+        data=_data(fleet, groups),
     )
-    environment.filters["count"] = "{:,}".format
-    return (
-        environment.from_string(_asset("report.html"))
-        .render(
-            fleet=fleet,
-            taken_at=utc(fleet),
-            version=vmxd.__version__,
-            style=style,
-            script=script,
-            style_hash=_hash(style),
-            script_hash=_hash(script),
-            groups=groups,
-            shown=groups[:COLUMNS_MAX],
-            sections=sections,
-            differing=sum(row.differs for row in rows),
-            agreed=_agreed(rows),
-            statuses=_by_status(fleet.hosts),
-            status_words=STATUSES,
-            models=len({host.model_name for host in fleet.hosts} - {None}),
-            inconsistent=sum(host.inconsistent > 0 for host in fleet.hosts),
-            unreadable=sum(host.kind is None for host in fleet.hosts),
-            choices=choices,
-            marks=Mark,
-            words=WORD,
-            data=_data(fleet, groups),
-        )
-        .encode(errors="replace")
-    )
-
-
-def _asset(name: str) -> str:
-    return resources.files("vmxd.fleet").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return page.encode(errors="replace")
 
 
 def _by_status(hosts: Iterable[FleetHost]) -> list[tuple[str | None, int]]:
@@ -188,10 +159,10 @@ def _sections(groups: Sequence[GroupRow]) -> list[Section]:
     without_vmx = sum(len(row.group.hosts) for row in groups if row.group.lacks_all)
     for number, feature in enumerate(FEATURES.values()):
         marks = [group.group.marks[number] for group in groups]
-        counts: Counter[Mark] = Counter()
+        counts: Counter[str] = Counter()
         for mark, group in zip(marks, groups, strict=True):
             counts[mark] += len(group.group.hosts)
-        rows[feature.name] = FeatureRow(number, feature, tuple(marks[:COLUMNS_MAX]), counts, without_vmx)
+        rows[feature.name] = FeatureRow(number, feature, "".join(marks[:COLUMNS_MAX]), counts, without_vmx)
     sections = [
         Section(msr.name, f"{msr.index:#x}, {msr.sdm}", tuple(row for row in rows.values() if row.feature.msr is msr))
         for msr in MSRS
@@ -207,7 +178,7 @@ def _agreed(rows: Sequence[FeatureRow]) -> list[tuple[str, list[FeatureRow]]]:
     found: dict[str, list[FeatureRow]] = {everywhere: [], nowhere: [], unknown: []}
     for row in rows:
         if not row.differs:
-            found[everywhere if row.counts[Mark.HAS] else nowhere if row.lacking else unknown].append(row)
+            found[everywhere if row.counts[HAS] else nowhere if row.lacking else unknown].append(row)
     return [(word, features) for word, features in found.items() if features]
 
 
@@ -242,7 +213,7 @@ def _data(fleet: Fleet, groups: Sequence[GroupRow]) -> dict[str, Any]:
             {
                 "title": row.title,
                 "fingerprint": row.group.fingerprint or "",
-                "marks": "".join(mark.value for mark in row.group.marks),
+                "marks": row.group.marks,
                 "variants": _variants(row.group, labels),
             }
             for row in groups
@@ -274,7 +245,7 @@ def _note(host: FleetHost) -> str:
     if host.inconsistent:
         notes.append("1 CPU differs" if host.inconsistent == 1 else f"{host.inconsistent} CPUs differ")
     if host.failed:
-        notes.append(f"MSRs of {'1 CPU' if host.failed == 1 else f'{host.failed} CPUs'} could not be read")
+        notes.append(failed_sentence(host.failed))
     if host.hypervisor:
         notes.append("under a hypervisor")
     return "; ".join(notes)

@@ -26,6 +26,7 @@ OWN_LABELS: Final = frozenset(
         "msr",
         "value",
         "feature",
+        "parameter",
         "release",
     )
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmxd.commands.fleet import baseline, diff, history, lacks, pools, report, summary
+from vmxd.commands.fleet import baseline, changes, diff, history, lacks, pools, report, summary
 from vmxd.commands.parser import Commands
 
 _EPILOG: Final = """
@@ -15,7 +15,7 @@ examples:
       where a VM can go that did not start
 """
 
-QUESTIONS: Final = (summary, lacks, baseline, pools, diff, history, report)
+QUESTIONS: Final = (summary, lacks, baseline, pools, diff, changes, history, report)
 """In the order of --help."""
 
 

@@ -5,15 +5,25 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from vmxd.commands import EXIT_CANNOT_TELL, EXIT_FINE, EXIT_NO
-from vmxd.commands.fleet.options import check_recordings, fleet_options, output_options, print_answer, read_fleet
+from vmxd.commands.fleet.options import (
+    ask,
+    check_recordings,
+    chosen_api,
+    chosen_matchers,
+    chosen_time,
+    fleet_options,
+    output_options,
+    print_answer,
+)
 from vmxd.commands.parser import Commands
 from vmxd.errors import UsageError
-
-if TYPE_CHECKING:
-    from vmxd.fleet.diff import Side
+from vmxd.fleet.api import Api
+from vmxd.fleet.diff import Side, compare
+from vmxd.fleet.prometheus import Asked, NoHostsError, host_matchers, quote
+from vmxd.fleet.recordings import Reader
+from vmxd.fleet.times import parse_time
 
 _POOL: Final = re.compile(r"([a-zA-Z_]\w*)=(.+)", re.ASCII)
 
@@ -52,28 +62,24 @@ def add(questions: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the differences. Raises VmxdError."""
-    from vmxd.fleet.diff import compare, document, table, tables, text
+    if arguments.prometheus is None:
+        check_recordings(arguments)
+        return print_answer(arguments, compare(*(_recorded(arguments, name) for name in (arguments.a, arguments.b))))
+    with chosen_api(arguments) as api:
+        found = compare(*(_scraped(api, arguments, name) for name in (arguments.a, arguments.b)))
+    return print_answer(arguments, found)
 
-    side = _recorded if arguments.prometheus is None else _scraped
-    found = compare(side(arguments, arguments.a), side(arguments, arguments.b))
-    print_answer(arguments, document(found), tables(found), table(found), text(found))
-    return {True: EXIT_FINE, False: EXIT_NO, None: EXIT_CANNOT_TELL}[found.same]
 
-
-def _scraped(arguments: argparse.Namespace, name: str) -> Side:
-    from vmxd.fleet.diff import Side
-    from vmxd.fleet.prometheus import NoHostsError, host_matchers, quote
-    from vmxd.fleet.times import parse_time
-
+def _scraped(api: Api, arguments: argparse.Namespace, name: str) -> Side:
     what, at_sign, time = name.rpartition("@")
-    at = parse_time(time) if at_sign else None
+    at = parse_time(time) if at_sign else chosen_time(arguments)
     what = what if at_sign else name
     pool = _POOL.fullmatch(what)
     try:
         if pool:
-            fleet = read_fleet(arguments, f"{pool[1]}={quote(pool[2])}", at=at)
+            fleet = ask(api, Asked(chosen_matchers(arguments, f"{pool[1]}={quote(pool[2])}"), at))
         else:
-            fleet = read_fleet(arguments, at=at, host=host_matchers(what))
+            fleet = ask(api, Asked(chosen_matchers(arguments), at, host=host_matchers(what)))
     except NoHostsError as error:
         hint = "vmxd fleet report --csv lists hosts and their labels" if pool else "vmxd fleet summary --csv lists them"
         raise UsageError(f"no {'hosts have' if pool else 'host is called'} {name}", hint) from error
@@ -84,10 +90,6 @@ def _scraped(arguments: argparse.Namespace, name: str) -> Side:
 
 
 def _recorded(arguments: argparse.Namespace, name: str) -> Side:
-    from vmxd.fleet.diff import Side
-    from vmxd.fleet.recordings import Reader
-
-    check_recordings(arguments)
     path = Path(name) if "/" in name else Path(arguments.recordings, name)
     if not path.is_dir():
         hint = (

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import time
 
-from vmxd.commands import EXIT_FINE
 from vmxd.commands.fleet.options import (
-    asking,
     chosen_api,
-    chosen_selector,
-    chosen_time,
+    chosen_matchers,
+    chosen_span,
     output_options,
     print_answer,
     prometheus_options,
+    since_option,
+    warn,
 )
-from vmxd.commands.output import complain
 from vmxd.commands.parser import Commands
-from vmxd.errors import UsageError
+from vmxd.fleet.history import read_history
+from vmxd.fleet.prometheus import host_matchers
 
 _EPILOG = """
 examples:
@@ -39,27 +38,16 @@ def add(questions: Commands) -> None:
         epilog=_EPILOG,
     )
     prometheus_options(parser, parser, required=True)  # recordings have no past
-    parser.add_argument("--since", default="30d", metavar="TIME", help="a time, or 30d, 12h (default: %(default)s)")
+    since_option(parser, "30d")
     parser.add_argument("host", metavar="HOST", help="its instance label, with or without the port")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the history. Raises VmxdError."""
-    from vmxd.fleet.history import document, read_history, table, text
-    from vmxd.fleet.prometheus import all_of, host_matchers
-    from vmxd.fleet.times import parse_since
-
-    api = chosen_api(arguments)
-    at = chosen_time(arguments)
-    end = time.time() if at is None else at
-    start = parse_since(arguments.since, end)
-    if start >= end:
-        raise UsageError(f"--since {arguments.since} is not before --at, or in the future", "as in --since 30d")
-    with asking(api):
-        matchers = all_of(chosen_selector(arguments), host_matchers(arguments.host))
+    start, end = chosen_span(arguments)
+    matchers = chosen_matchers(arguments, host_matchers(arguments.host))
+    with chosen_api(arguments) as api:
         history = read_history(api, arguments.host, matchers, start, end)
-    for warning in history.warnings:
-        complain(f"vmxd: warning: {warning}; changes may be missing")
-    print_answer(arguments, document(history), [table(history)], text=text(history))
-    return EXIT_FINE
+    warn(history.warnings, "changes")
+    return print_answer(arguments, history)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from vmxd.commands import EXIT_CANNOT_TELL, EXIT_FINE, EXIT_NO
 from vmxd.commands.fleet.options import fleet_options, output_options, print_answer, read_fleet
 from vmxd.commands.fleet.wanted import wanted, wanted_options
-from vmxd.commands.output import say, terminal_width
+from vmxd.commands.output import say
 from vmxd.commands.parser import Commands
-
-if TYPE_CHECKING:
-    from vmxd.fleet.model import Fleet
-
-_NAMED: Final = 10
-"""Hosts of a group that are named on a terminal."""
+from vmxd.fleet.lacks import sort_hosts
+from vmxd.fleet.model import Fleet
+from vmxd.model.answers import View
 
 _EPILOG: Final = """exit codes:
-  0  every host has every feature
-  1  some host lacks one
+  0  every host has every feature, and no firmware forbids VMX
+  1  some host lacks one, or may not use VMX
   2  none is known to lack one, but of some host it is not known
 
 examples:
@@ -28,7 +24,6 @@ examples:
   vmxd fleet {name} --prometheus http://prom:9090 "missing features: vmx-pml"
       an error of libvirt or QEMU, as it was printed
 """
-_ORDERS: Final = {"lacks": ("lacks", "unknown", "has"), "has": ("has", "lacks", "unknown")}
 
 
 def add(questions: Commands) -> None:
@@ -57,20 +52,15 @@ def add(questions: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the answer. Raises VmxdError."""
-    from vmxd.fleet.lacks import document, sort_hosts, table, text
-    from vmxd.model.answers import View
-
     asked = wanted(arguments)
     wants_nested = arguments.view == "nested" or (asked.pasted and arguments.view is None)
-    fleet = read_fleet(arguments, nested=asked.features if wants_nested else None)
-    found = sort_hosts(fleet, asked.features, View(arguments.view or _view(asked.pasted, fleet)))
-    width = terminal_width()
-    shown = text(found, _ORDERS[arguments.question], width, _NAMED if width else None)
-    print_answer(arguments, document(found), [], table(found), shown)
+    fleet = read_fleet(arguments, nested=asked.features if wants_nested else ())
+    view = View(arguments.view or _view(asked.pasted, fleet))
+    found = sort_hosts(fleet, asked.features, view, arguments.question, complete=asked.whole)
+    code = print_answer(arguments, found)
     if found.unknown and found.view is View.NESTED and arguments.view is None:
         say(["of some hosts it is not known what KVM offers to guests: --view hardware asks the CPUs"])
-    holds = None if found.holds and (fleet.warnings or not asked.whole) else found.holds
-    return {True: EXIT_FINE, False: EXIT_NO, None: EXIT_CANNOT_TELL}[holds]
+    return code
 
 
 def _view(pasted: bool, fleet: Fleet) -> str:

@@ -1,27 +1,35 @@
-"""What every question about a fleet shares: where the hosts come from, and how the answer is printed."""
+"""The options that questions about a fleet share, and what is done with them: read the fleet, print the answer."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import os
-from typing import TYPE_CHECKING, Final
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
 
-from vmxd.commands.output import complain, write
+from vmxd.commands import EXIT_CANNOT_TELL, EXIT_FINE, EXIT_NO
+from vmxd.commands.output import complain, say, terminal_width, write, write_lines
 from vmxd.commands.parser import Parser
 from vmxd.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from vmxd.fleet.api import Api
-    from vmxd.fleet.model import Fleet
-    from vmxd.fleet.table import Table
-    from vmxd.views.json import Json
+from vmxd.fleet.answer import Answer, to_csv
+from vmxd.fleet.api import Api
+from vmxd.fleet.groups import Grouped, group
+from vmxd.fleet.http_config import HttpConfig, load, parse_headers
+from vmxd.fleet.model import Fleet
+from vmxd.fleet.prometheus import Asked, all_of, read_prometheus
+from vmxd.fleet.recordings import read_recordings
+from vmxd.fleet.selector import parse_selector
+from vmxd.fleet.times import parse_since, parse_time
+from vmxd.views.json import to_json
 
 _PROMETHEUS_ONLY: Final = ("http_config_file", "headers", "selector", "at", "timeout")
 _FLAGS: Final = {"http_config_file": "--http.config.file", "headers": "--header"}
 _TIMEOUT: Final = 60.0
+_NAMED: Final = 10
+"""Hosts of a group that are named on a terminal."""
 
 
 def fleet_options() -> Parser:
@@ -73,6 +81,28 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def group_options() -> Parser:
+    """Return the options that choose hosts and group them, as a parent for a question's parser."""
+    options = Parser(add_help=False)
+    options.add_argument(
+        "--by",
+        metavar="LABEL",
+        help="answer for each value of a label of the hosts' targets, or of vendor, model_name, signature, microcode "
+        "or kernel",
+    )
+    options.add_argument(
+        "--usable",
+        action="store_true",
+        help="leave out hosts on which VMX is known not to be usable: no_vmx, disabled_by_firmware, unlocked, smx_only",
+    )
+    options.add_argument(
+        "--guest",
+        action="store_true",
+        help="only those features that KVM can give to guests (Linux 6.12): no VM can notice the others",
+    )
+    return options
+
+
 def output_options() -> Parser:
     """Return the options that choose the form of an answer, as a parent for a question's parser."""
     options = Parser(add_help=False)
@@ -82,40 +112,39 @@ def output_options() -> Parser:
     return options
 
 
-def read_fleet(
-    arguments: argparse.Namespace,
-    matchers: str = "",
-    *,
-    at: float | None = None,
-    nested: Sequence[str] | None = None,
-    host: str = "",
-) -> Fleet:
+def read_fleet(arguments: argparse.Namespace, nested: Sequence[str] = ()) -> Fleet:
     """Read the fleet that fleet_options() chose, and say on a terminal what is going on. Raises VmxdError.
 
-    matchers: label matchers beside those of --selector. at: Unix time instead of --at. nested: features of which it is
-    asked whether KVM offers them to guests. host: matchers of one host.
+    nested: features of which it is asked whether KVM offers them to guests.
     """
     if arguments.prometheus is None:
-        from vmxd.fleet.recordings import read_recordings
-
         check_recordings(arguments)
         with _status():
-            return read_recordings(arguments.recordings, _progress)
-    from vmxd.fleet.prometheus import Asked, all_of, read_prometheus
+            return read_recordings(arguments.recordings, lambda done, count: _show(f"{done} of {count} hosts"))
+    with chosen_api(arguments) as api:
+        return ask(api, Asked(chosen_matchers(arguments), chosen_time(arguments), tuple(nested)))
 
-    api = chosen_api(arguments)
-    if at is None:
-        at = chosen_time(arguments)
-    with asking(api):
-        matchers = all_of(chosen_selector(arguments), matchers)
-        fleet = read_prometheus(api, Asked(matchers, at, tuple(nested or ()), host))
-    for warning in fleet.warnings:
-        complain(f"vmxd: warning: {warning}; hosts may be missing")
+
+def read_groups(arguments: argparse.Namespace) -> Grouped:
+    """Read the fleet, grouped as group_options() say. Raises VmxdError."""
+    return group(read_fleet(arguments), arguments.by, usable=arguments.usable, guest=arguments.guest)
+
+
+def ask(api: Api, asked: Asked) -> Fleet:
+    """Ask a Prometheus for hosts, and warn if some may be missing. Raises PrometheusError."""
+    fleet = read_prometheus(api, asked)
+    warn(fleet.warnings, "hosts")
     return fleet
 
 
+def warn(warnings: Sequence[str], what: str) -> None:
+    """Say that something may be missing, and why."""
+    for warning in warnings:
+        complain(f"vmxd: warning: {warning}; {what} may be missing")
+
+
 def check_recordings(arguments: argparse.Namespace) -> None:
-    """Raise UsageError where an option was given that is about a Prometheus alone."""
+    """Raise UsageError if an option was given that is about a Prometheus alone."""
     for name in _PROMETHEUS_ONLY:
         if getattr(arguments, name) is not None:
             raise UsageError(
@@ -124,42 +153,39 @@ def check_recordings(arguments: argparse.Namespace) -> None:
             )
 
 
-def chosen_api(arguments: argparse.Namespace) -> Api:
-    """Return the API of the Prometheus that was chosen. Raises VmxdError."""
-    from vmxd.fleet.api import Api
-    from vmxd.fleet.http_config import HttpConfig, load, parse_headers
-
+@contextlib.contextmanager
+def chosen_api(arguments: argparse.Namespace) -> Iterator[Api]:
+    """Yield the API of the chosen Prometheus, and say on a terminal that it is being asked. Raises VmxdError."""
     config = load(arguments.http_config_file) if arguments.http_config_file else HttpConfig()
-    config = config.with_headers(parse_headers(arguments.headers or ()))
-    return Api(arguments.prometheus, config, arguments.timeout or _TIMEOUT)
+    config = replace(config, headers={**config.headers, **parse_headers(arguments.headers or ())})
+    api = Api(arguments.prometheus, config, arguments.timeout or _TIMEOUT)
+    with contextlib.closing(api), _status(f"asking {api.url} …"):
+        yield api
 
 
-def chosen_selector(arguments: argparse.Namespace) -> str:
-    """Return the label matchers that were given. Raises UsageError."""
-    from vmxd.fleet.selector import parse_selector
-
-    return parse_selector(arguments.selector) if arguments.selector else ""
+def chosen_matchers(arguments: argparse.Namespace, *more: str) -> str:
+    """Return the label matchers that were given, and more of them. Raises UsageError."""
+    return all_of(parse_selector(arguments.selector) if arguments.selector else "", *more)
 
 
 def chosen_time(arguments: argparse.Namespace) -> float | None:
     """Return the time that was given, as Unix time in seconds. Raises UsageError."""
-    from vmxd.fleet.times import parse_time
-
     return parse_time(arguments.at) if arguments.at is not None else None
 
 
-@contextlib.contextmanager
-def asking(api: Api) -> Iterator[None]:
-    """Say on a terminal that a server is being asked, as long as the block lasts; then close its connections."""
-    with _status(f"asking {api.url} …"):
-        try:
-            yield
-        finally:
-            api.close()
+def since_option(parser: Parser, default: str) -> None:
+    """Add the option that says since when."""
+    parser.add_argument("--since", default=default, metavar="TIME", help="a time, or 30d, 12h (default: %(default)s)")
 
 
-def _progress(done: int, count: int) -> None:
-    _show(f"{done} of {count} hosts")
+def chosen_span(arguments: argparse.Namespace) -> tuple[float, float]:
+    """Return the times of --since and --at, Unix time in seconds. Raises UsageError."""
+    at = chosen_time(arguments)
+    end = time.time() if at is None else at
+    start = parse_since(arguments.since, end)
+    if start >= end:
+        raise UsageError(f"--since {arguments.since} is not before --at, or in the future", "as in --since 30d")
+    return start, end
 
 
 @contextlib.contextmanager
@@ -173,37 +199,20 @@ def _status(text: str = "") -> Iterator[None]:
 
 
 def _show(text: str) -> None:
-    """Put a text into the line of a terminal, in place of what is there."""
+    """Put a text into the line of a terminal, in place of the last."""
     if os.isatty(2):
         with contextlib.suppress(OSError):
             os.write(2, f"\r\x1b[K{text}".encode())
 
 
-def print_answer(
-    arguments: argparse.Namespace, document: Json, tables: Sequence[Table], csv: Table | None = None, text: str = ""
-) -> None:
-    """Print an answer in the form that output_options() chose.
-
-    csv: the table for CSV, the first one unless given. text: what people read above the tables.
-    """
-    from vmxd.fleet.table import printable, to_csv, to_text
-    from vmxd.views.json import to_json
-
-    text = "\n".join(map(printable, text.rstrip("\n").split("\n")))
+def print_answer(arguments: argparse.Namespace, answer: Answer) -> int:
+    """Print an answer in the form that output_options() chose, and return the exit code."""
     if arguments.json:
-        write(to_json(document).encode(errors="replace"))
+        write(to_json(answer.document()).encode(errors="replace"))
     elif arguments.csv:
-        write(to_csv(csv or tables[0]).encode(errors="replace"))
-    elif not os.isatty(1) or not _print_rich(tables, text):
-        parts = [f"{text}\n"] if text else []
-        write("\n".join([*parts, *([to_text(tables)] if tables else [])]).encode(errors="replace"))
-
-
-def _print_rich(tables: Sequence[Table], text: str) -> bool:
-    """Print tables as a terminal shows them best; return whether that could be done."""
-    try:
-        from vmxd.fleet.terminal import print_tables
-    except ModuleNotFoundError:  # rich is not installed
-        return False
-    print_tables(tables, text)
-    return True
+        write(to_csv(answer.csv()).encode(errors="replace"))
+    else:
+        width = terminal_width()
+        write_lines(answer.lines(width, _NAMED if width else None))
+    say(answer.notes())
+    return {True: EXIT_FINE, False: EXIT_NO, None: EXIT_CANNOT_TELL}[answer.holds]

@@ -10,6 +10,9 @@ from vmxd.commands.fleet.options import fleet_options, read_fleet
 from vmxd.commands.output import replace_file, write
 from vmxd.commands.parser import Commands
 from vmxd.errors import UsageError
+from vmxd.fleet.answer import to_csv
+from vmxd.fleet.report import Report
+from vmxd.views.json import to_json
 
 STDOUT: Final = "-"
 
@@ -71,12 +74,5 @@ def _rendered(arguments: argparse.Namespace, form: str) -> bytes:
         from vmxd.fleet.report_page import render_report
 
         return render_report(fleet)
-    from vmxd.fleet.report import report_document, report_table
-
-    if form == "csv":
-        from vmxd.fleet.table import to_csv
-
-        return to_csv(report_table(fleet)).encode(errors="replace")
-    from vmxd.views.json import to_json
-
-    return to_json(report_document(fleet)).encode(errors="replace")
+    text = to_csv(Report(fleet).csv()) if form == "csv" else to_json(Report(fleet).document())
+    return text.encode(errors="replace")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from vmxd.commands import EXIT_FINE
 from vmxd.commands.fleet.options import fleet_options, output_options, print_answer, read_fleet
 from vmxd.commands.parser import Commands
+from vmxd.fleet.summary import Summary
 
 _EPILOG = """
 examples:
@@ -32,8 +32,4 @@ def add(questions: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the summary. Raises VmxdError."""
-    from vmxd.fleet.summary import hosts_table, summary_document, summary_tables, summary_text
-
-    fleet = read_fleet(arguments)
-    print_answer(arguments, summary_document(fleet), summary_tables(fleet), hosts_table(fleet), summary_text(fleet))
-    return EXIT_FINE
+    return print_answer(arguments, Summary(read_fleet(arguments)))

@@ -6,15 +6,16 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import vmxd
 from vmxd.commands.output import say
 from vmxd.commands.parser import Parser, chosen_profiles, profile_options
 from vmxd.errors import UsageError
-
-if TYPE_CHECKING:
-    from vmxd.pasted.recognise import Named
+from vmxd.model.profiles import cpu_model_profile, find_profile
+from vmxd.pasted.recognise import Lacking, Named, VmxFlags, recognise
+from vmxd.tables import find_features
+from vmxd.tables.find import find_feature
 
 _INPUT_MAX: Final = 1 << 20
 _NAME_MAX: Final = 500
@@ -58,8 +59,6 @@ def wanted_options() -> Parser:
 
 def wanted(arguments: argparse.Namespace) -> Wanted:
     """Return the features that were asked for. Raises UsageError."""
-    from vmxd.pasted.recognise import Lacking, VmxFlags, recognise
-
     given = _standard_input() if arguments.features == ["-"] else arguments.features
     found = (recognise("\n".join(given)) or recognise(" ".join(given))) if given else None
     features = dict.fromkeys(_of_sets(arguments))
@@ -78,7 +77,8 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
     strange = [each for each in named if each.feature is None]
     say(_notes_on(strange))
     if not features:
-        hint = "as in vmxd fleet lacks ept vmx-vpid, or paste the error after the word lacks"
+        question = arguments.question
+        hint = f"as in vmxd fleet {question} ept vmx-vpid, or paste the error after the word {question}"
         if any(each.text == _VMX for each in strange):
             hint = "vmxd fleet summary --csv has each host's status, no_vmx for one; vmxd check --view nested asks KVM"
         raise UsageError("no VMX feature is named", hint)
@@ -87,8 +87,6 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
 
 
 def _of_sets(arguments: argparse.Namespace) -> Iterator[str]:
-    from vmxd.model.profiles import cpu_model_profile, find_profile
-
     if arguments.profiles:
         profiles = chosen_profiles(arguments)
         for name in arguments.profiles:
@@ -98,9 +96,6 @@ def _of_sets(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def _named(text: str) -> Iterator[str]:
-    from vmxd.tables import find_features
-    from vmxd.tables.find import find_feature
-
     if len(text) > _NAME_MAX or {":", "\n"}.intersection(text):
         raise UsageError(
             "what was pasted names no VMX feature", 'paste an error as it is, with its "missing features: vmx-..."'

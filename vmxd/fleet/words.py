@@ -1,0 +1,45 @@
+"""The words of all answers about a fleet: hosts, features, CPU models, and what is not known. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from vmxd.fleet.model import FleetHost
+from vmxd.views.words import short_model_name
+
+UNKNOWN: Final = "not known"
+_MODEL_MAX: Final = 26
+
+
+def hosts_text(count: int) -> str:
+    """Say how many hosts."""
+    return "1 host" if count == 1 else f"{count:,} hosts"
+
+
+def features_text(count: int) -> str:
+    """Say how many features."""
+    return "1 feature" if count == 1 else f"{count} features"
+
+
+def some(names: Sequence[str], limit: int, count: int | None = None) -> str:
+    """Name the first of several, and count the others. count: how many there are, if not all are in names."""
+    more = (len(names) if count is None else count) - limit
+    return ", ".join(names[:limit]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def few(names: Iterable[str], limit: int = 3) -> str:
+    """Name the first of several and count the others, for a narrow cell: db-1, db-2 +7."""
+    names = list(names)
+    return ", ".join(names[:limit]) + (f" +{len(names) - limit:,}" if len(names) > limit else "")
+
+
+def group_text(value: str | None) -> str:
+    """Name the group of hosts that have a value of a label; None: those without the label."""
+    return "(none)" if value is None else value
+
+
+def model_text(host: FleetHost) -> str:
+    """Name a host's CPU model, in at most 26 characters; its signature if the name is not known."""
+    name = short_model_name(host.model_name or "") or host.signature or UNKNOWN
+    return name if len(name) <= _MODEL_MAX else f"{name[: _MODEL_MAX - 3]}..."
