@@ -209,6 +209,38 @@ def test_diff_of_directories() -> None:
     assert "do not differ as far as is known; 1 feature cannot be compared." in result.stdout
 
 
+# Changes -------------------------------------------------------------------------------------------------------------
+
+
+def test_changes(prometheus: Served) -> None:
+    """Since a time, what hosts lost is beside what changed with it; nothing, where nothing did."""
+    span = ("--selector", 'cluster="history"', "--since", str(past.UPDATED - 600), "--at", str(past.UPDATED + 600))
+    result = prometheus.ask("changes", *span, "--json")
+    (change,) = document(result, "changes")["changed"]
+    text = prometheus.ask("changes", *span).stdout
+    same = prometheus.ask("changes", "--selector", 'cluster="history"', "--since", "1h", "--at", str(past.THEN - 300))
+
+    assert 1 == result.returncode
+    assert (["aging:10480"], LOST, []) == (change["hosts"], change["lost"], change["gained"])
+    assert {"before": "1", "after": "0"} == change["facts"]["kvm_intel.enable_apicv"]
+    assert {"before": "0x2006f05", "after": "0x2007006"} == change["facts"]["microcode"]
+    assert "1 of 1 host lost features" in text
+    assert (
+        "LOST\n  lost posted_intr, apicv\n    microcode 0x2006f05 -> 0x2007006; kvm_intel.enable_apicv 1 -> 0\n" in text
+    )
+    assert (0, True) == (same.returncode, "0 of 1 host lost features, 0 gained some." in same.stdout)
+
+
+def test_changes_of_what_is_not_known(prometheus: Served) -> None:
+    """A host that is down now has lost nothing, as far as is known; hosts that come are new."""
+    span = ("--selector", 'cluster="recordings"', "--since", str(past.THEN - 600), "--at", AT)
+    found = document(prometheus.ask("changes", *OLD[:2], "--since", str(past.THEN), "--at", AT, "--json"), "changes")
+
+    assert 2 == prometheus.ask("changes", *OLD[:2], "--since", str(past.THEN), "--at", AT).returncode
+    assert "now: Prometheus cannot scrape it (up is 0)" == found["unknown"]["down"]
+    assert 2 == prometheus.ask("changes", *span).returncode
+
+
 # History -------------------------------------------------------------------------------------------------------------
 
 

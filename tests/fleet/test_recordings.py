@@ -40,8 +40,8 @@ DAMAGE: Final[dict[str, tuple[Callable[[Path], object], str]]] = {
     "no msr.txt": (without_msrs, "is no recording: it has no msr.txt"),
     "a directory": (lambda path: without_msrs(path).mkdir(), "Is a directory"),
     "a pipe": (lambda path: os.mkfifo(without_msrs(path)), "is a device, pipe or socket, not a file"),
-    "endless": (lambda path: without_msrs(path).symlink_to("/dev/zero"), "is a device, pipe or socket, not a file"),
-    "huge": (lambda path: os.truncate(path / "msr.txt", 65 << 20), "has more than 64 MiB"),
+    "endless": (lambda path: without_msrs(path).symlink_to("/dev/zero"), "is or passes a link that leads out of"),
+    "huge": (lambda path: os.truncate(path / "msr.txt", 65 << 20), "has more than 4,096 KiB"),
     "a loop": (lambda path: without_msrs(path).symlink_to("msr.txt"), "Too many levels of symbolic links"),
     "lost": (link_to_nowhere, "is no recording: it has no msr.txt"),
 }

@@ -64,7 +64,8 @@ def _aging() -> Iterator[str]:
             kernel = f'vmx_kernel_info{{release="{KERNELS[at >= BACK]}"}} 1\n'
             text = text_of(BEFORE if at < UPDATED else AFTER)
             needed = "".join(line for line in text.splitlines(keepends=True) if _NEEDED.match(line))
-            yield from samples(needed + kernel, labels, at)
+            apicv = f'vmx_kvm_parameter{{parameter="enable_apicv"}} {at < UPDATED:d}\n'
+            yield from samples(needed + kernel + apicv, labels, at)
 
 
 def text_of(kind: Kind) -> str:

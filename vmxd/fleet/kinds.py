@@ -57,10 +57,10 @@ def make_kind(
     on_each = decode(True, {index: value for index, value in values.items() if index not in doubted})
     features: dict[str, bool] = {}
     for name in FEATURES:
-        if values and (certain := _CERTAIN.get(on_each.features[name])) is not None:
-            features[name] = certain
-        elif name in exported:
+        if name in exported:
             features[name] = exported[name]
+        elif values and (certain := _CERTAIN.get(on_each.features[name])) is not None:
+            features[name] = certain
         elif values and common.features[name] is Presence.ABSENT:
             features[name] = False
     return Kind(

@@ -15,6 +15,11 @@ from vmxd.views.words import failed_sentence
 NOT_USABLE: Final = frozenset(("no_vmx", "disabled_by_firmware", "unlocked", "smx_only"))
 """Statuses that say for certain that software cannot use VMX."""
 
+UNDECIDED: Final = frozenset((None, "unreadable", "unknown"))
+"""Statuses whose sentence says why no feature is known, if none is."""
+UNREAD: Final = "no capability MSR of it has a value"
+"""Why no feature is known of a host with another status."""
+
 Parameters = tuple[tuple[str, str], ...]
 """Parameters of kvm_intel by name, sorted, each a number; Y is 1 and N is 0."""
 

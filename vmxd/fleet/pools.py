@@ -231,9 +231,9 @@ class PoolsAnswer(Answer):
         pools, noun = found.pools, self.asked.noun
         count = "1 pool" if len(pools) == 1 else f"{len(pools):,} pools"
         yield Table(
-            ("pool", "hosts", "features", "lacks", "not known", "CPU", "such as"),
+            ("pool", "hosts", "features", "lacks", "?", "CPU", "such as"),
             _cut([_pool_row(number, pool, found.union) for number, pool in enumerate(pools, 1)]),
-            f"{count} of hosts with equal {noun}, {hosts_text(found.known.hosts)}",
+            f"{count} of hosts with equal {noun}, {hosts_text(found.known.hosts)}; ? is not known",
         )
         yield Table(("pool", "differs in, although the features are equal"), tuple(_differing_rows(pools)))
         yield Table(

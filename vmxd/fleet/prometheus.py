@@ -15,7 +15,7 @@ from typing import Final
 
 from vmxd.fleet.api import Api, Series
 from vmxd.fleet.kinds import NO_VMX, make_kind, msr_index, msr_value
-from vmxd.fleet.model import Fleet, FleetHost, Kind, number_text, parameters_of
+from vmxd.fleet.model import UNDECIDED, UNREAD, Fleet, FleetHost, Kind, number_text, parameters_of
 from vmxd.fleet.selector import OWN_LABELS, parse_selector
 from vmxd.fleet.targets import name_hosts
 from vmxd.fleet.transport import PrometheusError
@@ -35,7 +35,6 @@ _CHANGED: Final = "it has just changed, and Prometheus has both what it was and 
 _DOWN: Final = "Prometheus cannot scrape it (up is 0)"
 _NO_STATUS: Final = "Prometheus has its vmx_host_info but no vmx_status"
 _TOO_MANY: Final = f"its CPUs could not all be read, as on more than {ALONE_MAX} other hosts, and it was not looked at"
-_UNSERVED: Final = "Prometheus has no value of its MSRs"
 
 
 class NoHostsError(PrometheusError):
@@ -256,7 +255,7 @@ class _Reader:
         for target, host in sorted(hosts.items(), key=lambda item: item[1].status == "unreadable"):
             fingerprint = host.kind.fingerprint if host.kind else None
             fingerprints[target] = fingerprint or ""
-            if host.status == "no_vmx" and not fingerprint:
+            if host.status == "no_vmx" and not fingerprint and not host.failed:
                 kinds[target] = NO_VMX
             elif fingerprint and not (host.failed and host.inconsistent):
                 groups.setdefault(fingerprint, []).append(target)
@@ -277,7 +276,7 @@ class _Reader:
                 differing_msrs.get(speaker, ()),
                 differing.get(speaker, ()),
             )
-            kinds |= dict.fromkeys(group, kind if kind.features else _UNSERVED)
+            kinds |= dict.fromkeys(group, kind if kind.features else UNREAD)
         return kinds
 
     def _of(
@@ -349,5 +348,5 @@ def _unread(fingerprint: str | None) -> Kind:
 def _with_kind(host: FleetHost, kind: Kind | str | None) -> FleetHost:
     if isinstance(kind, Kind):
         return replace(host, kind=kind)
-    undecided = host.status in (None, "unreadable", "unknown")
+    undecided = host.status in UNDECIDED
     return replace(host, kind=None, reason=host.reason if kind is None or undecided else kind)

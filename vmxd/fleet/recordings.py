@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from vmxd.errors import RootError, VmxdError
-from vmxd.fleet.model import Fleet, FleetHost, Kind, Parameters, parameters_of
+from vmxd.fleet.model import UNDECIDED, UNREAD, Fleet, FleetHost, Kind, Parameters, parameters_of
 from vmxd.host.files import Files
 from vmxd.host.recording import is_recording
 from vmxd.host.recording_text import MSR_FILE
 from vmxd.host.root import read_host
+from vmxd.model.decode import decode
 from vmxd.model.facts import Host, KvmMsrs, Missing, Spans
 from vmxd.model.inventory import Inventory, take_inventory
 from vmxd.tables import IA32_FEATURE_CONTROL
@@ -88,13 +89,13 @@ class Reader:
         return replace(self._hosts[facts], name=name, kernel=host.kernel, parameters=_parameters(host))
 
     def _understood(self, inventory: Inventory) -> FleetHost:
-        identity = inventory.identity
+        identity, status = inventory.identity, inventory.verdict.status.value
         kind = _kind(inventory)
         key = (kind.fingerprint, *sorted(kind.features.items()), *sorted(kind.values.items()))
         return FleetHost(
             "",
-            status=inventory.verdict.status.value,
-            reason=status_sentence(inventory.verdict.status.value),
+            status=status,
+            reason=status_sentence(status) if kind.features or status in UNDECIDED else UNREAD,
             vendor=identity.vendor,
             model_name=identity.model_name,
             signature=identity.signature,
@@ -130,12 +131,14 @@ def _parameters(host: Host) -> Parameters | None:
 
 
 def _kind(inventory: Inventory) -> Kind:
+    """Return what metrics have too: of values, and of bits that no row explains, those that most CPUs have."""
     capabilities = ((index, msr.most_common) for index, msr in inventory.msrs.items() if index != IA32_FEATURE_CONTROL)
+    values = {index: value for index, value in capabilities if isinstance(value, int)}
     return Kind(
         inventory.identity.fingerprint,
         _known({name: each.value for name, each in inventory.features.items()}),
-        {index: value for index, value in capabilities if isinstance(value, int)},
-        {index: mask for index, mask in inventory.unknown.items() if mask},
+        values,
+        {index: mask for index, mask in decode(bool(values) or None, values).unknown.items() if mask},
         tuple(feature.name for feature in inventory.differing),
     )
 

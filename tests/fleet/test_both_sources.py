@@ -1,0 +1,73 @@
+"""A host is the same to vmxd fleet by its recording and by its metrics: every fact, and every sentence."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any, Final
+
+from hypothesis import assume, given, settings
+
+from tests.helpers.promql import Scraped
+from tests.helpers.strategies import hosts
+from tests.helpers.support import HOSTS
+from vmxd.fleet.lacks import sort_hosts
+from vmxd.fleet.model import Fleet, FleetHost
+from vmxd.fleet.prometheus import Asked, read_prometheus
+from vmxd.fleet.recordings import Reader, read_recordings
+from vmxd.fleet.summary import Summary
+from vmxd.host.root import read_host
+from vmxd.model.answers import View
+from vmxd.model.facts import Host
+from vmxd.model.inventory import take_inventory
+from vmxd.views.lines import lines_text
+from vmxd.views.metrics import HostCollector, to_text
+
+BESIDE: Final = ("labels", "nested", "parameters")
+"""What only one source has, or only if it is asked for."""
+
+
+def by_metrics(pages: dict[str, str]) -> Fleet:
+    """Return the hosts as a Prometheus that scraped these pages has them."""
+    return read_prometheus(Scraped(pages), Asked())  # type: ignore[arg-type]
+
+
+def exported(host: Host) -> str:
+    """Return a host's metrics."""
+    return to_text(HostCollector(take_inventory(host))).decode()
+
+
+def facts(host: FleetHost) -> dict[str, Any]:
+    """Return all that is known of a host."""
+    found = {each.name: getattr(host, each.name) for each in fields(host) if each.name not in BESIDE}
+    kind = found.pop("kind")
+    return found | {"kind": kind and {each.name: getattr(kind, each.name) for each in fields(kind)}}
+
+
+def sentences(fleet: Fleet) -> str:
+    """Return what people read of a fleet."""
+    answers = (Summary(fleet), sort_hosts(fleet, ["ept", "posted_intr"], View.HARDWARE))
+    return "".join(lines_text(answer.lines(None, None)) for answer in answers)
+
+
+@settings(max_examples=60)
+@given(hosts())
+def test_any_host(host: Host) -> None:
+    """Whatever its CPUs answer, and however they differ.
+
+    Of features that differ although no MSR does, since other MSRs were recorded on other CPUs, Prometheus is not asked.
+    """
+    recorded = Reader().understand("a", host)
+    assume(recorded.inconsistent or not recorded.differing)
+    (scraped,) = by_metrics({"a": exported(host)}).hosts
+
+    assert facts(recorded) == facts(scraped)
+    assert sentences(Fleet((recorded,), "x", 0)) == sentences(Fleet((scraped,), "x", 0))
+
+
+def test_recorded_hosts() -> None:
+    """All of tests/hosts at once."""
+    recorded = read_recordings(str(HOSTS), lambda *_: None)
+    scraped = by_metrics({host.name: exported(read_host(str(HOSTS / host.name))) for host in recorded.hosts})
+
+    assert [facts(host) for host in recorded.hosts] == [facts(host) for host in scraped.hosts]
+    assert sentences(recorded) == sentences(replace(scraped, source=recorded.source))
