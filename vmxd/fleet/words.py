@@ -9,7 +9,7 @@ from vmxd.fleet.model import FleetHost
 from vmxd.views.words import short_model_name
 
 UNKNOWN: Final = "not known"
-_MODEL_MAX: Final = 22
+_MODEL_MAX: Final = 20
 
 
 def hosts_text(count: int) -> str:
@@ -40,6 +40,6 @@ def group_text(value: str | None) -> str:
 
 
 def model_text(host: FleetHost) -> str:
-    """Name a host's CPU model, in at most 22 characters; its signature if the name is not known."""
+    """Name a host's CPU model, in at most 20 characters; its signature if the name is not known."""
     name = short_model_name(host.model_name or "") or host.signature or UNKNOWN
     return name if len(name) <= _MODEL_MAX else f"{name[: _MODEL_MAX - 3]}..."

@@ -71,7 +71,7 @@ function _shtab_vmxd_using
   test "$_shtab_vmxd_cmdpath" = "$argv"
 end
 
-set -g _shtab_vmxd_commands serve record show explain diff metrics check features platforms fleet 'fleet summary' 'fleet lacks' 'fleet has' 'fleet baseline' 'fleet pools' 'fleet diff' 'fleet history' 'fleet report'
+set -g _shtab_vmxd_commands serve record show explain diff metrics check features platforms fleet 'fleet summary' 'fleet lacks' 'fleet has' 'fleet baseline' 'fleet pools' 'fleet diff' 'fleet changes' 'fleet history' 'fleet report'
 set -g _shtab_vmxd_opts_with_value --at --by --class --cpu-model --cpus --feature.exclude --feature.include --format --header --http.config.file --lacks --log.format --log.level --model --only --output --profile --profile-dir --prometheus --recordings --require --rescan-request --root --selector --signature --since --timeout --user --view --web.config.file --web.listen-address --web.telemetry-path -o
 
 complete -c vmxd -e
@@ -258,6 +258,17 @@ complete -c vmxd -n '_shtab_vmxd_using fleet diff' -l json -d 'print JSON (docs/
 complete -c vmxd -n '_shtab_vmxd_using fleet diff' -l csv -d 'print CSV'
 complete -c vmxd -n '_shtab_vmxd_using fleet diff; and test $_shtab_vmxd_npos -eq 0' -ka "(__fish_complete_directories)" -d 'a host or a pool, and a time'
 complete -c vmxd -n '_shtab_vmxd_using fleet diff; and test $_shtab_vmxd_npos -eq 1' -ka "(__fish_complete_directories)" -d 'what to compare it with'
+complete -c vmxd -n '_shtab_vmxd_using fleet; and test $_shtab_vmxd_npos -eq 0' -a changes -d 'which hosts lost or gained features, beside microcode, kernel and parameters'
+complete -c vmxd -n '_shtab_vmxd_using fleet changes' -s h -l help -d 'show this help message and exit'
+complete -c vmxd -n '_shtab_vmxd_using fleet changes' -l json -d 'print JSON (docs/schema)'
+complete -c vmxd -n '_shtab_vmxd_using fleet changes' -l csv -d 'print CSV'
+complete -c vmxd -n '_shtab_vmxd_using fleet changes' -l prometheus -x -d 'a Prometheus, Thanos, Mimir or VictoriaMetrics that scrapes vmxd, as http://prom:9090'
+complete -c vmxd -n '_shtab_vmxd_using fleet changes' -l http.config.file -xka "(__fish_complete_path (commandline -ct))" -d 'how to reach it, as promtool takes it: basic_auth, authorization, tls_config, http_headers, proxy_url'
+complete -c vmxd -n '_shtab_vmxd_using fleet changes' -l header -x -d 'a header of each request, as X-Scope-OrgID for Mimir'
+complete -c vmxd -n '_shtab_vmxd_using fleet changes' -l selector -x -d 'hosts whose targets have these labels: '"'"'cluster="a",job="vmxd"'"'"''
+complete -c vmxd -n '_shtab_vmxd_using fleet changes' -l at -x -d 'as of then: 2026-11-01T12:30:00Z or a Unix time (default: now)'
+complete -c vmxd -n '_shtab_vmxd_using fleet changes' -l timeout -x -d 'of the whole answer (default: 60)'
+complete -c vmxd -n '_shtab_vmxd_using fleet changes' -l since -x -d 'a time, or 30d, 12h (default: 1d)'
 complete -c vmxd -n '_shtab_vmxd_using fleet; and test $_shtab_vmxd_npos -eq 0' -a history -d 'what changed on a host when, beside its microcode and kernel'
 complete -c vmxd -n '_shtab_vmxd_using fleet history' -s h -l help -d 'show this help message and exit'
 complete -c vmxd -n '_shtab_vmxd_using fleet history' -l json -d 'print JSON (docs/schema)'
