@@ -29,6 +29,7 @@ from vmxd.model.facts import Cpu, Failed, Host, Reading
 from vmxd.model.inventory import Inventory, take_inventory
 from vmxd.tables import MSR_BY_INDEX
 from vmxd.tables.errnos import ERRNOS, explain
+from vmxd.views.words import verdict_hint, verdict_sentence
 
 PLAIN_CPU = "processor\t: {}\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu msr svm\n\n"
 
@@ -133,8 +134,9 @@ def test_an_error_is_a_fact_with_a_sentence_and_a_hint(tmp_path: Path, make: Cal
     assert {0: Failed(name)} == host.readings[0x3A] == host.readings[0x480]
     assert ((), (0,)) == (inventory.scanned, inventory.failed)
     assert Status.UNREADABLE is inventory.verdict.status
-    assert f"the CPU has VMX, but its MSRs cannot be read: {explain(name).meaning} ({name})" == inventory.verdict.reason
-    assert explain(name).hint == inventory.verdict.hint
+    said = verdict_sentence(inventory.verdict)
+    assert f"the CPU has VMX, but its MSRs cannot be read: {explain(name).meaning} ({name})" == said
+    assert explain(name).hint == verdict_hint(inventory.verdict)
 
 
 def show_without_privilege(root: Path) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hypothesis import given
 
 from tests.helpers.strategies import BASIC, OTHER_CPU, PLAIN_CPU, VMX_CPU, group_of, host_of, hosts, plausible_readings
-from vmxd.model.compare import MsrValues, compare_msrs, cpus_of, group_readings, inconsistent_cpus
+from vmxd.model.compare import MsrValues, compare_msrs, cpus_of, group_cpus, inconsistent_cpus
 from vmxd.model.facts import Failed, Host, Missing, Reading
 from vmxd.tables import CAPABILITY_RANGE, MSR_BY_INDEX
 
@@ -19,13 +21,18 @@ def misc(*readings: Reading) -> MsrValues:
     return compare_msrs(groups)[MISC]
 
 
+def grouped(host: Host) -> list[tuple[tuple[int, ...], bool | None, Mapping[int, Reading]]]:
+    """Return the groups of a host: CPUs, vmx flag and readings."""
+    return [(group.cpus, group.vmx_flag, group.readings) for group in group_cpus(host)]
+
+
 def test_groups() -> None:
     """CPUs with equal readings are one group, that of the lowest CPU first."""
     one: dict[int, Reading] = {BASIC: 1}
     two: dict[int, Reading] = {BASIC: 2}
     host = host_of({7: one, 0: two, 3: one, 5: two})
 
-    assert [((0, 5), True, two), ((3, 7), True, one)] == group_readings(host)
+    assert [((0, 5), True, two), ((3, 7), True, one)] == grouped(host)
 
 
 def test_failure_and_gap_are_readings() -> None:
@@ -37,7 +44,7 @@ def test_failure_and_gap_are_readings() -> None:
         ((1,), True, {BASIC: EIO}),
         ((2,), True, {BASIC: Failed("EPERM")}),
         ((3,), True, {}),
-    ] == group_readings(host)
+    ] == grouped(host)
 
 
 def test_flag_divides_groups() -> None:
@@ -45,20 +52,20 @@ def test_flag_divides_groups() -> None:
     cpus = {0: VMX_CPU, 1: PLAIN_CPU, 2: OTHER_CPU}
     host = host_of({cpu: {BASIC: 1} for cpu in range(4)}, cpus)
 
-    assert [((0, 2), True, {BASIC: 1}), ((1,), False, {BASIC: 1}), ((3,), None, {BASIC: 1})] == group_readings(host)
+    assert [((0, 2), True, {BASIC: 1}), ((1,), False, {BASIC: 1}), ((3,), None, {BASIC: 1})] == grouped(host)
 
 
 def test_excluded_cpus_are_in_no_group() -> None:
     """CPUs that were left alone are compared with nothing."""
     host = host_of({0: {BASIC: 1}, 1: {BASIC: 1}}, excluded=(1, 2))
 
-    assert [((0,), True, {BASIC: 1})] == group_readings(host)
+    assert [((0,), True, {BASIC: 1})] == grouped(host)
 
 
 @given(hosts())
 def test_groups_divide_the_host(host: Host) -> None:
     """Every scanned CPU is in one group, with its own readings of VMX MSRs, and no two groups are alike."""
-    groups = group_readings(host)
+    groups = grouped(host)
     known = [index for index in host.readings if index in MSR_BY_INDEX or index in CAPABILITY_RANGE]
 
     assert list(host.online) == sorted(cpu for cpus, _, _ in groups for cpu in cpus)
@@ -145,7 +152,7 @@ def test_cpus_of() -> None:
 @given(hosts(plausible_readings()))
 def test_compared_values_are_the_readings(host: Host) -> None:
     """On CPUs read in full, each MSR's values are those read, on the CPUs where they were read."""
-    compared = compare_msrs([group_of(readings, cpus, flag) for cpus, flag, readings in group_readings(host)])
+    compared = compare_msrs(group_cpus(host))
 
     assert set(host.readings) == set(compared)
     for index, msr in compared.items():

@@ -18,9 +18,10 @@ from tests.helpers.strategies import (
     plausible_readings,
     without,
 )
-from vmxd.model.decode import ControlState, Decoded, Presence, Status, cpuinfo_flags, decode
+from vmxd.model.decode import Decoded, Status, cpuinfo_flags, decode
 from vmxd.model.facts import Failed, Missing, Reading
 from vmxd.model.inventory import Inventory, take_inventory
+from vmxd.model.states import Presence, State
 from vmxd.tables import FEATURES, MSR_BY_INDEX
 from vmxd.tables.rows import Field, Flag, Layout, Msr
 
@@ -56,8 +57,8 @@ def states(table: str) -> list[tuple[int, int, str, str]]:
     ("allowed1", "allowed0", "true", "state"),
     states("""
         1, 0 | no TRUE     | TRUE 0             | TRUE 1  | TRUE failed | TRUE unrecorded
-        0 0  | unavailable | unavailable        | -       | unavailable | unavailable
-        1 0  | optional    | optional           | -       | optional    | optional
+        0 0  | off         | off                | -       | off         | off
+        1 0  | on          | on                 | -       | on          | on
         1 1  | forced      | default1-clearable | forced  | not known   | not known
         0 1  | invalid     | invalid            | invalid | invalid     | invalid
     """),
@@ -79,14 +80,14 @@ def test_default1_control_with_unknown_legacy_msr() -> None:
     decoded = of({BASIC: TRUE_CTLS, PROC: EIO, TRUE_PROC: pair(1, 0)})
 
     assert PRESENT is decoded.features["cr3_load_exiting"]
-    assert decoded.controls.get("cr3_load_exiting") in (None, ControlState.DEFAULT1_CLEARABLE)
+    assert decoded.controls.get("cr3_load_exiting") in (None, State.DEFAULT1_CLEARABLE)
 
 
 def test_control_of_an_absent_msr() -> None:
     """A control of an MSR that does not exist is unavailable; of one that failed, it is not known."""
     secondary = {PROC: pair(1, 0, bit=31)}
 
-    assert ControlState.UNAVAILABLE is of({PROC: 0}).controls["ept"]
+    assert State.OFF is of({PROC: 0}).controls["ept"]
     assert "ept" not in of(secondary | {PROC2: EIO}).controls
     assert "ept" not in of(secondary).controls
 
@@ -95,8 +96,8 @@ def test_64_bit_controls() -> None:
     """Each of the 64 tertiary controls has one bit: it may be 1, and may always be 0."""
     decoded = of({PROC: pair(1, 0, bit=17), 0x492: 1 << 4})
 
-    assert ControlState.OPTIONAL is decoded.controls["ipi_virt"]
-    assert ControlState.UNAVAILABLE is decoded.controls["hlat"]
+    assert State.ON is decoded.controls["ipi_virt"]
+    assert State.OFF is decoded.controls["hlat"]
 
 
 # Features
@@ -284,9 +285,9 @@ def reassemble(msr: Msr, inventory: Inventory) -> int:
     true = MSR_BY_INDEX.get(msr.true or 0)
     reserved = msr.default1 & ~sum(1 << row.bit for row in msr.rows if isinstance(row, Flag))
     value |= reserved << 32 | reserved
-    forced = {ControlState.FORCED}
+    forced = {State.FORCED}
     if msr.twin_of is None and true is not None and true.index in decoded.unknown:
-        forced |= {ControlState.DEFAULT1_CLEARABLE}
+        forced |= {State.DEFAULT1_CLEARABLE}
     for row in msr.rows:
         if isinstance(row, Field):
             value |= (decoded.fields[row.name] // row.scale - row.bias) << row.low

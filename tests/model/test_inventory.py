@@ -25,9 +25,9 @@ from tests.helpers.strategies import (
 )
 from tests.helpers.support import HOSTS, LAKEFIELD
 from vmxd.host.scan import scan
-from vmxd.model.decode import Presence
-from vmxd.model.facts import Cpu, Failed, Host, Reading
-from vmxd.model.inventory import FeatureCpus, Inventory, take_inventory
+from vmxd.model.facts import Cpu, Failed, Host, Missing, Reading
+from vmxd.model.inventory import Inventory, take_inventory
+from vmxd.model.states import CpuStates, Here, Presence, State
 from vmxd.tables import FEATURES, MSR_BY_INDEX
 from vmxd.tables.rows import Flag
 
@@ -118,8 +118,8 @@ def test_one_bit_of_one_cpu(readings: dict[int, int], data: st.DataObject, cpu: 
     for name in features_at(index, bit, readings):
         feature = inventory.features[name]
         assert feature in inventory.differing
-        assert (cpu,) in feature.cpus.values()
-        assert {1, 511} == {feature.count(PRESENT), feature.count(ABSENT)}
+        assert (cpu,) in feature.presence.values()
+        assert {1, 511} == {len(cpus) for cpus in feature.presence.values()}
         assert feature.value is False
 
 
@@ -136,7 +136,8 @@ def test_lakefield() -> None:
     inventory = scan(str(LAKEFIELD)).inventory
 
     assert {4: (0x48B,)} == inventory.inconsistent
-    assert [FeatureCpus("bus_lock_detection", {ABSENT: (0, 1, 2, 3), PRESENT: (4,)})] == list(inventory.differing)
+    assert ["bus_lock_detection"] == [feature.name for feature in inventory.differing]
+    assert {ABSENT: (0, 1, 2, 3), PRESENT: (4,)} == inventory.features["bus_lock_detection"].presence
     assert inventory.differing == inventory.disagreeing
     assert inventory.features["bus_lock_detection"].value is False
 
@@ -150,9 +151,9 @@ def test_kinds_of_cpus_that_cannot_be_read() -> None:
 
     assert ((0, 2), (1, 3)) == (inventory.scanned, inventory.failed)
     assert {} == inventory.inconsistent
-    assert {PRESENT: (0, 2, 3), FAILED: (1,)} == inventory.features["ept"].cpus
+    assert {PRESENT: (0, 2, 3), FAILED: (1,)} == inventory.features["ept"].presence
     assert inventory.features["ept"].value is True
-    assert {PRESENT: (0, 2), FAILED: (1, 3)} == inventory.features["ept_ad"].cpus
+    assert {PRESENT: (0, 2), FAILED: (1, 3)} == inventory.features["ept_ad"].presence
     assert inventory.features["ept_ad"].value is True
     assert (0, 2, 3) == inventory.comparable
     assert "ept" not in [feature.name for feature in inventory.disagreeing]
@@ -190,22 +191,35 @@ def test_nothing_recorded() -> None:
 # Unknown is never 0
 
 
+ON, CLEARABLE, FORCED, OFF, INVALID, DIFFERS, UNKNOWN = State
+LOST: Here = (UNKNOWN, EIO)
+UNRECORDED: Here = (UNKNOWN, Missing.NOT_RECORDED)
+
+
 @pytest.mark.parametrize(
-    ("cpus", "value"),
+    ("here", "state", "value", "everywhere"),
     [
-        ({PRESENT: (0, 1)}, True),
-        ({PRESENT: (0,), FAILED: (1,)}, True),
-        ({PRESENT: (0,), NOT_RECORDED: (1,)}, True),
-        ({PRESENT: (0, 1, 2), ABSENT: (3,)}, False),
-        ({ABSENT: (0,), FAILED: (1,)}, False),
-        ({FAILED: (0, 1)}, None),
-        ({NOT_RECORDED: (0,)}, None),
-        ({FAILED: (0,), NOT_RECORDED: (1,)}, None),
+        ([(ON, None)], ON, True, True),
+        ([(FORCED, None), LOST], FORCED, True, None),
+        ([(CLEARABLE, None), UNRECORDED], CLEARABLE, True, None),
+        ([(ON, None), (FORCED, None)], ON, True, True),
+        ([(CLEARABLE, None), (FORCED, None)], ON, True, True),
+        ([(ON, None), (OFF, Missing.ABSENT)], DIFFERS, False, False),
+        ([(FORCED, None), (INVALID, None)], DIFFERS, False, False),
+        ([(OFF, None), (OFF, Missing.ABSENT)], OFF, False, False),
+        ([(OFF, None), (INVALID, None)], OFF, False, False),
+        ([(INVALID, None), LOST], INVALID, False, False),
+        ([(OFF, None), UNRECORDED], OFF, False, False),
+        ([LOST], UNKNOWN, None, None),
+        ([LOST, UNRECORDED], UNKNOWN, None, None),
+        ([], UNKNOWN, None, None),
     ],
 )
-def test_value(cpus: dict[Presence, tuple[int, ...]], value: bool | None) -> None:
-    """A feature is 1 where every known CPU has it, 0 where one has not, and unknown where no CPU is known."""
-    assert value is FeatureCpus("ept", cpus).value
+def test_which_word_wins(here: list[Here], state: State, value: bool | None, everywhere: bool | None) -> None:
+    """The word is true of every CPU whose state is known; the series follows it, and the answer is yes if all are."""
+    states = CpuStates("ept", {each: (cpu,) for cpu, each in enumerate(here)})
+
+    assert (state, value, everywhere) == (states.state, states.value, states.everywhere)
 
 
 def test_all_failed() -> None:

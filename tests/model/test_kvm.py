@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.helpers.strategies import any_readings, plausible_readings, without
 from tests.helpers.support import HOSTS
 from vmxd.host.scan import scan
-from vmxd.model.decode import Presence, decode
+from vmxd.model.decode import decode
 from vmxd.model.facts import Failed, KvmMsrs, Missing, Parameter, Reading
 from vmxd.model.guest import expect_guest
 from vmxd.model.kvm import (
@@ -26,6 +26,7 @@ from vmxd.model.kvm import (
     take_feature_control,
     turned_off,
 )
+from vmxd.model.states import Presence
 from vmxd.model.vmcs import Bound, Refusal, Refused
 from vmxd.tables import CAPABILITY_RANGE, FEATURES
 from vmxd.tables.kvm import IN_EVMCS, KVM_PARAMETERS

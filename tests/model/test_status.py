@@ -14,6 +14,7 @@ from vmxd.model.decode import Status
 from vmxd.model.facts import Failed, Reading
 from vmxd.model.status import judge
 from vmxd.tables.errnos import ERRNOS
+from vmxd.views.words import verdict_hint, verdict_sentence
 
 EPERM, EIO, ENOENT = Failed("EPERM"), Failed("EIO"), Failed("ENOENT")
 
@@ -51,13 +52,13 @@ def test_worst_known_status_counts(one: Status, other: Status) -> None:
 @pytest.mark.parametrize("status", RANK)
 def test_where(status: Status) -> None:
     """CPUs are named where not all of the host have its status, and only then."""
-    everywhere = judge(host(status, status)).reason
+    everywhere = verdict_sentence(judge(host(status, status)))
     verdicts = [judge(host(other, status, status)) for other in RANK if RANK.index(other) > RANK.index(status)]
 
     assert "CPUs" not in everywhere
     for verdict in verdicts:
-        assert verdict.reason.count(" on CPUs 2-5") == 1
-        assert everywhere == verdict.reason.replace(" on CPUs 2-5", "")
+        assert verdict_sentence(verdict).count(" on CPUs 2-5") == 1
+        assert everywhere == verdict_sentence(verdict).replace(" on CPUs 2-5", "")
 
 
 def test_where_one_cpu() -> None:
@@ -67,7 +68,7 @@ def test_where_one_cpu() -> None:
         group_of(READINGS[Status.DISABLED_BY_FIRMWARE], (2,)),
     ]
 
-    assert "firmware has locked VMX off on CPU 2 in IA32_FEATURE_CONTROL" == judge(groups).reason
+    assert "firmware has locked VMX off on CPU 2 in IA32_FEATURE_CONTROL" == verdict_sentence(judge(groups))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_hint(status: Status) -> None:
     """There is a next step unless all is well or there is nothing to do."""
     verdict = judge(host(status))
 
-    assert (status in (Status.USABLE, Status.UNKNOWN)) == (verdict.hint is None)
+    assert (status in (Status.USABLE, Status.UNKNOWN)) == (verdict_hint(verdict) is None)
 
 
 @pytest.mark.parametrize(
@@ -120,8 +121,8 @@ def test_errno_is_explained(failed: Failed, says: str, hint: str) -> None:
         verdict = judge(groups)
 
         assert verdict.status in (Status.UNREADABLE, Status.UNKNOWN)
-        assert says in verdict.reason
-        assert hint in (verdict.hint or "")
+        assert says in verdict_sentence(verdict)
+        assert hint in (verdict_hint(verdict) or "")
 
 
 def test_no_vmx_or_hidden() -> None:
@@ -130,10 +131,10 @@ def test_no_vmx_or_hidden() -> None:
     hidden = judge([group_of({BASIC: 0}, vmx_flag=True)])
 
     assert (Status.NO_VMX, Status.NO_VMX) == (nothing.status, hidden.status)
-    assert "hypervisor" not in nothing.reason
-    assert None is nothing.hint
-    assert "hypervisor" in hidden.reason
-    assert "expose VMX to this guest" == hidden.hint
+    assert "hypervisor" not in verdict_sentence(nothing)
+    assert None is verdict_hint(nothing)
+    assert "hypervisor" in verdict_sentence(hidden)
+    assert "expose VMX to this guest" == verdict_hint(hidden)
 
 
 def test_perhaps_vmx() -> None:
@@ -143,10 +144,10 @@ def test_perhaps_vmx() -> None:
     absent = judge([group_of({BASIC: EIO, FEATURE_CONTROL: EIO}, vmx_flag=None)])
 
     assert (Status.UNREADABLE, Status.UNREADABLE) == (with_flag.status, denied.status)
-    assert "the CPU has VMX" in with_flag.reason
-    assert "the CPU may have VMX" in denied.reason
-    assert ERRNOS["EPERM"].hint == denied.hint
-    assert (Status.NO_VMX, None) == (absent.status, absent.hint)
+    assert "the CPU has VMX" in verdict_sentence(with_flag)
+    assert "the CPU may have VMX" in verdict_sentence(denied)
+    assert ERRNOS["EPERM"].hint == verdict_hint(denied)
+    assert (Status.NO_VMX, None) == (absent.status, verdict_hint(absent))
 
 
 def test_no_cpu() -> None:
@@ -154,7 +155,7 @@ def test_no_cpu() -> None:
     verdict = judge([])
 
     assert (Status.UNKNOWN, None) == (verdict.status, verdict.usable)
-    assert "no CPU was read" == verdict.reason
+    assert "no CPU was read" == verdict_sentence(verdict)
 
 
 @given(st.lists(st.tuples(any_readings, st.sampled_from((True, False, None))), min_size=1, max_size=4), st.data())
@@ -167,5 +168,5 @@ def test_order_of_groups_does_not_matter(
 
     assert verdict.status in {group.decoded.status for group in groups}
     assert verdict.status is judge(data.draw(st.permutations(groups))).status
-    assert "{" not in verdict.reason
-    assert not verdict.reason.endswith(".")
+    assert "{" not in verdict_sentence(verdict)
+    assert not verdict_sentence(verdict).endswith(".")

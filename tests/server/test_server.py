@@ -31,6 +31,7 @@ from tests.helpers.server import Server, serving
 from tests.helpers.support import LAKEFIELD, program
 from vmxd.host.scan import scan
 from vmxd.server.negotiate import Format
+from vmxd.views.words import verdict_hint, verdict_sentence
 
 
 def answered(server: Server, path: str = "/metrics") -> dict[str, float]:
@@ -374,8 +375,8 @@ class TestLog:
             first = server.log.splitlines()[0]
             assert b"A recording," not in get(server, "/").body
 
-        assert f'level={"info" if verdict.usable else "warn"} msg="live /: {verdict.reason}' in first
-        assert (verdict.hint or "") in first
+        assert f'level={"info" if verdict.usable else "warn"} msg="live /: {verdict_sentence(verdict)}' in first
+        assert (verdict_hint(verdict) or "") in first
 
     def test_requests_are_not_logged(self) -> None:
         """No client can write to the log, good or bad."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.helpers.support import HOSTS, REAL_HOSTS
 from vmxd.host.scan import scan
-from vmxd.model.decode import Presence
+from vmxd.model.states import Presence
 from vmxd.tables import FEATURES
 from vmxd.tables.cpu_models import CPU_MODELS
 from vmxd.tables.first_seen import FIRST_SEEN, first_seen
@@ -51,7 +51,7 @@ def test_the_table_is_what_the_recordings_say() -> None:
     found: list[tuple[str, int, list[str]]] = []
     for (cpu, year), names in RECORDINGS.items():
         hosts = [scan(str(HOSTS / name)).inventory.features for name in names.split()]
-        new = [name for name in FEATURES if any(host[name].count(Presence.PRESENT) for host in hosts)]
+        new = [name for name in FEATURES if any(Presence.PRESENT in host[name].presence for host in hosts)]
         if fresh := [name for name in new if name not in seen]:
             found.append((cpu, year, fresh))
             seen.update(fresh)

@@ -18,9 +18,10 @@ from tests.helpers.strategies import hosts
 from tests.helpers.support import ALL_HOSTS, HOSTS, LAKEFIELD
 from vmxd.host.recording_text import MSR_FILE
 from vmxd.host.scan import scan
-from vmxd.model.decode import ControlState, Presence, Status
+from vmxd.model.decode import Status
 from vmxd.model.facts import Host, Missing, Source
 from vmxd.model.inventory import take_inventory
+from vmxd.model.states import Presence, State
 from vmxd.tables import FEATURES
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import Layout
@@ -78,7 +79,9 @@ def test_the_schemas_have_the_words_of_the_code() -> None:
     assert FEATURES_SCHEMA == listed["properties"]["schema"]["const"]
     assert [source.value for source in Source] == shown["properties"]["source"]["enum"]
     assert [status.value for status in Status] == shown["$defs"]["status"]["enum"]
-    assert [state.value for state in ControlState] == shown["$defs"]["control_state"]["enum"]
+    states = [state.value for state in State]
+    assert states == shown["$defs"]["feature"]["properties"]["state"]["enum"]
+    assert states[:-2] == shown["$defs"]["control_state"]["enum"]
     assert [presence.value for presence in Presence] == list(
         shown["$defs"]["feature"]["properties"]["cpus"]["properties"]
     )
@@ -221,8 +224,9 @@ def test_an_inconsistent_host_in_figures() -> None:
         "msrs": ["IA32_VMX_PROCBASED_CTLS2"],
         "features": ["bus_lock_detection"],
     } == document["inconsistent"]
-    assert {"value": False, "cpus": {"absent": "0-3", "present": "4"}} == document["features"]["bus_lock_detection"]
-    assert ["unavailable", "optional"] == [group["controls"]["bus_lock_detection"] for group in document["groups"]]
+    expected = {"state": "differs", "value": False, "cpus": {"absent": "0-3", "present": "4"}}
+    assert expected == document["features"]["bus_lock_detection"]
+    assert ["off", "on"] == [group["controls"]["bus_lock_detection"] for group in document["groups"]]
 
 
 def test_the_five_states_of_an_msr(tmp_path: Path) -> None:
@@ -246,8 +250,8 @@ def test_an_unknown_feature_is_null() -> None:
     """A feature whose MSR was not recorded is null with its CPUs, and one whose MSR is absent is false."""
     found = show(LAKEFIELD)["features"]
 
-    assert {"value": None, "cpus": {"not_recorded": "0-4"}} == found["eptp_switching"]
-    assert {"value": False, "cpus": {"absent": "0-4"}} == found["exit_load_fred"]
+    assert {"state": "unknown", "value": None, "cpus": {"not_recorded": "0-4"}} == found["eptp_switching"]
+    assert {"state": "off", "value": False, "cpus": {"absent": "0-4"}} == found["exit_load_fred"]
 
 
 def test_the_host_as_recorded() -> None:

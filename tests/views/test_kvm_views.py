@@ -105,17 +105,17 @@ def test_offered() -> None:
     assert {"offered": 1, "not_offered": 0, "failed": 0} == status(NESTED)
     assert {(name,) for name in FEATURES} == values.keys()
     assert (1, 1, 0, 0) == tuple(values[name,] for name in ("ept", "eptp_switching", "vid", "ple"))
-    assert ["KVM offers them 75 of 149 features"] == words(NESTED, "guests")
+    assert ["KVM offers 75 of 149 features to guests"] == words(NESTED, "guests")
 
 
 def test_not_offered(root: Path) -> None:
     """KVM that lists none: all are 0, which is an answer; nested=N is named where it is the cause."""
     assert {"offered": 0, "not_offered": 1, "failed": 0} == status(EPT_OFF)
     assert {(name,): 0 for name in FEATURES} == series(EPT_OFF, "vmx_nested_feature")
-    assert ["KVM offers them no VMX: nested=N"] == words(EPT_OFF, "guests")
+    assert ["KVM offers no VMX to guests: nested=N"] == words(EPT_OFF, "guests")
 
     (root / KVM_FILE).write_text(HEAD + "listed:\n")
-    assert ["KVM offers them no VMX"] == words(root, "guests")
+    assert ["KVM offers no VMX to guests"] == words(root, "guests")
 
 
 def test_failed(root: Path) -> None:
@@ -126,8 +126,8 @@ def test_failed(root: Path) -> None:
     assert {} == series(root, "vmx_nested_feature")
     assert [
         (
-            "what KVM offers them is not known: /dev/kvm may not be opened by this user (EACCES); "
-            "run as root or in the group kvm"
+            "what KVM offers to guests is not known: /dev/kvm may not be opened by this user (EACCES) "
+            "(hint: run as root or in the group kvm)"
         )
     ] == words(root, "guests")
     assert ("failed", "EACCES", {}) == tuple(show(root)["nested"][key] for key in ("status", "errno", "msrs"))
@@ -148,7 +148,7 @@ def test_an_msr_that_kvm_refuses_is_unknown(root: Path) -> None:
     (root / KVM_FILE).write_text(text.replace("48c: 0x00000f0106334041", "48c: ENODATA"))
 
     assert ("invvpid",) not in series(root, "vmx_nested_feature")
-    assert ["KVM offers them 61 of 149 features, 18 not known"] == words(root, "guests")
+    assert ["KVM offers 61 of 149 features to guests, 18 not known"] == words(root, "guests")
     assert {"state": "failed", "errno": "ENODATA"} == show(root)["nested"]["msrs"]["IA32_VMX_EPT_VPID_CAP"]
 
 
@@ -157,8 +157,8 @@ def test_the_features_say_where_guests_differ() -> None:
     lines = lines_text(show_lines(scan(str(NESTED)).inventory)).splitlines()
     rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines if line.startswith("  ")}
 
-    assert "on       left off by KVM (enable_apicv); not for guests" == rows["posted_intr"]
-    assert "unknown  not recorded; for guests" == rows["eptp_switching"]
+    assert "on       left off by KVM (enable_apicv); not offered to guests" == rows["posted_intr"]
+    assert "unknown  not recorded; offered to guests" == rows["eptp_switching"]
     assert "on" == rows["ept"]
 
 

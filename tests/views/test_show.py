@@ -31,8 +31,8 @@ from vmxd.tables import FEATURES, find_features
 from vmxd.tables.find import GROUPS, find_rows
 from vmxd.tables.msrs import MSRS
 from vmxd.views.lines import lines_text
-from vmxd.views.show import Only, choose, show_lines
-from vmxd.views.words import describe_cpus, standing
+from vmxd.views.show import choose, show_lines
+from vmxd.views.words import describe_cpus, feature_details
 
 
 def shown(root: Path) -> list[str]:
@@ -159,10 +159,10 @@ def test_an_msr_that_failed_everywhere_is_a_question(tmp_path: Path) -> None:
 
     assert [
         "IA32_VMX_EPT_VPID_CAP         0x48c   failed (EIO)",
-        "  ept_x_only                          unknown  failed",
+        "  ept_x_only                          unknown  failed (EIO)",
     ] == section(lines, "IA32_VMX_EPT_VPID_CAP")[:2]
     assert "cpus        5 online (0-4), 5 failed (0-4)" in summary(lines)
-    assert "broken      msr_missing on CPUs 0-4: an MSR that the CPU enumerates as present does not fault" in lines
+    assert "broken      CPUs 0-4 break msr_missing: an MSR that the CPU enumerates as present does not fault" in lines
 
 
 def test_an_msr_that_failed_on_one_cpu_names_it(tmp_path: Path) -> None:
@@ -174,10 +174,13 @@ def test_an_msr_that_failed_on_one_cpu_names_it(tmp_path: Path) -> None:
         "IA32_VMX_EPT_VPID_CAP         0x48c   0x00000f0106714141",
         "  failed (EACCES)     CPU 3",
         "  hlat_max_prefix_size                0",
-        "  ept_x_only                          on       CPU 3 unknown: failed",
+        "  ept_x_only                          on       CPU 3 unknown: failed (EACCES)",
     ] == section(lines, "IA32_VMX_EPT_VPID_CAP")[:4]
     assert "cpus        5 online (0-4), 4 scanned (0-2,4), 1 failed (3)" in summary(lines)
-    assert "failed      1 MSR on CPU 3: /dev/cpu/*/msr may not be opened by this user (EACCES)" in summary(lines)
+    assert (
+        "failed      1 MSR could not be read on CPU 3: /dev/cpu/*/msr may not be opened by this user (EACCES)"
+        in summary(lines)
+    )
 
 
 def test_feature_control_is_shown_bit_by_bit(tmp_path: Path) -> None:
@@ -226,7 +229,7 @@ def test_broken_rules_say_what_should_hold(tmp_path: Path) -> None:
     """A rule that values break stands with its CPUs and what it says."""
     root = changed(tmp_path, ("480: 0-4=0x00da050000000013", "480: 0-4=0x00c2050000000013"))
 
-    assert "broken      vmcs_memory_type on CPUs 0-4: VMCS memory is write-back (6)" in summary(shown(root))
+    assert "broken      CPUs 0-4 break vmcs_memory_type: VMCS memory is write-back (6)" in summary(shown(root))
 
 
 @pytest.mark.parametrize(
@@ -294,9 +297,7 @@ def test_packages_are_named() -> None:
 
     assert "CPUs 2-3 of package 1" == describe_cpus(inventory.host, (2, 3))
     assert "CPUs 1-2" == describe_cpus(inventory.host, (1, 2))
-    assert ("CPUs 0-1 of package 0 off", "CPUs 2-3 of package 1 on") == standing(
-        inventory, FEATURES["true_ctls"]
-    ).details
+    assert ["CPUs 0-1 of package 0 off", "CPUs 2-3 of package 1 on"] == feature_details(inventory, "true_ctls")
 
 
 # A choice of features ---------------------------------------------------------------------------------------------
@@ -343,10 +344,10 @@ def test_groups_hide_no_feature() -> None:
 def test_each_feature_is_missing_present_or_unknown(host: Host) -> None:
     """Every feature is of one state that --only takes, and what is inconsistent is of one of these too."""
     inventory = take_inventory(host)
-    states = [choose(inventory, [only]) for only in (Only.MISSING, Only.PRESENT, Only.UNKNOWN)]
+    states = [choose(inventory, [only]) for only in ("missing", "present", "unknown")]
 
     assert sorted(FEATURES) == sorted(name for names in states for name in names)
-    assert {each.name for each in inventory.differing} <= choose(inventory, [Only.INCONSISTENT])
+    assert {each.name for each in inventory.differing} <= choose(inventory, ["inconsistent"])
 
 
 def test_only_what_is_inconsistent() -> None:

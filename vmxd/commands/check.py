@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Final
 
 from vmxd.commands import EXIT_CANNOT_TELL, EXIT_FINE, EXIT_NO
-from vmxd.commands.output import say, write
+from vmxd.commands.output import say, terminal_width, write, write_lines
 from vmxd.commands.parser import Commands, chosen_profiles, host_options, profile_options, scan_chosen
 from vmxd.errors import UsageError
 
@@ -76,7 +76,7 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the answers. Raises VmxdError."""
     from vmxd.model import answers
-    from vmxd.views.check import answers_document, to_text
+    from vmxd.views.check import answers_document, check_lines
 
     if arguments.list_profiles or arguments.list_cpu_models:
         return _list(arguments)
@@ -94,9 +94,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         from vmxd.views.json import to_json
 
-        write(to_json(answers_document(inventory, view, found)).encode(errors="replace"))
+        write(to_json(answers_document(inventory, view, found)).encode())
     else:
-        write(to_text(found).encode(errors="replace"))
+        write_lines(check_lines(found, terminal_width()))
     return {True: EXIT_FINE, False: EXIT_NO, None: EXIT_CANNOT_TELL}[answers.overall(found)]
 
 
@@ -120,6 +120,8 @@ def _asked(arguments: argparse.Namespace) -> Iterator[tuple[str, Profile]]:
 
 
 def _list(arguments: argparse.Namespace) -> int:
+    from vmxd.views.lines import table
+
     lines: list[tuple[str, str]] = []
     if arguments.list_profiles:
         profiles: Iterable[Profile] = chosen_profiles(arguments)
@@ -136,6 +138,5 @@ def _list(arguments: argparse.Namespace) -> int:
             lines.append(
                 (model.name, f"{last}, {' to '.join(list(counts)[:: max(1, len(counts) - 1)])} features{also}")
             )
-    width = max(len(name) for name, _ in lines)
-    write("".join(f"{name:<{width}}  {text}\n" for name, text in lines).encode(errors="replace"))
+    write_lines(table((), lines, terminal_width()))
     return EXIT_FINE

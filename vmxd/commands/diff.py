@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         from vmxd.views.json import to_json
 
-        write(to_json(diff_document(one, other, found)).encode(errors="replace"))
+        write(to_json(diff_document(one, other, found)).encode())
     else:
         write_lines(diff_lines(one, other, found, terminal_width()))
     return {True: EXIT_NO, False: EXIT_FINE, None: EXIT_CANNOT_TELL}[found.differs]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from vmxd.commands import EXIT_FINE
-from vmxd.commands.output import say, terminal_width, write
+from vmxd.commands.output import say, terminal_width, write, write_lines
 from vmxd.commands.parser import Commands, host_options, scan_chosen
 from vmxd.errors import UsageError
 
@@ -66,7 +66,7 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Explain. Raises UsageError for what is not recognised, VmxdError where the host cannot be read."""
     from vmxd.pasted.recognise import Lacking, recognise
-    from vmxd.views.explain import WIDTH, names_to_text, needs_host, pasted_to_text
+    from vmxd.views.explain import WIDTH, name_lines, needs_host, pasted_lines
 
     names = _standard_input() if arguments.names == ["-"] else arguments.names
     width = min(WIDTH, terminal_width() or WIDTH)
@@ -78,14 +78,13 @@ def run(arguments: argparse.Namespace) -> int:
         if pasted is not None:
             raise UsageError("what was pasted has no JSON", "--json is for features and MSRs by name")
         subjects = _subjects(names)
-        text = to_json(explain_document(subjects, _scan(arguments)))
+        write(to_json(explain_document(subjects, _scan(arguments))).encode())
     elif pasted is None:
         subjects = _subjects(names)
-        text = names_to_text(subjects, _scan(arguments), width)
+        write_lines(name_lines(subjects, _scan(arguments), width))
     else:
         arguments.nested = arguments.nested or isinstance(pasted, Lacking)  # what libvirt and QEMU ask KVM for
-        text = pasted_to_text(pasted, _scan(arguments) if needs_host(pasted) else None, width)
-    write(text.encode(errors="replace"))
+        write_lines(pasted_lines(pasted, _scan(arguments) if needs_host(pasted) else None, width))
     return EXIT_FINE
 
 

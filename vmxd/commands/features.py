@@ -6,7 +6,7 @@ import argparse
 from typing import Final
 
 from vmxd.commands import EXIT_FINE
-from vmxd.commands.output import write
+from vmxd.commands.output import terminal_width, write, write_lines
 from vmxd.commands.parser import Commands
 
 _EPILOG: Final = """
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vmxd.tables import FEATURES
     from vmxd.tables.find import find_feature, split_names
     from vmxd.tables.versions import SOURCES
-    from vmxd.views import features as catalogue
+    from vmxd.views.features import feature_lines
 
     if arguments.sources:
         write("".join(f"{name} {version}\n" for name, version in SOURCES.items()).encode())
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         from vmxd.views.json import tables_document, to_json
 
-        write(to_json(tables_document(chosen)).encode(errors="replace"))
+        write(to_json(tables_document(chosen)).encode())
     else:
-        write(catalogue.to_text(chosen).encode(errors="replace"))
+        write_lines(feature_lines(chosen, terminal_width()))
     return EXIT_FINE

@@ -15,12 +15,12 @@ _EPILOG = """groups, beside MSRs by name or index (misc, IA32_VMX_EXIT_CTLS, 0x4
   fixed                               CR0 and CR4 fixed bits
   derived                             features that are no single bit
 states:
-  on, off                 software can set it, or cannot; a control may be 1
+  on, off                 software can set it, or cannot
   default1-clearable      a control that only the TRUE MSR lets be 0
   forced                  a control that must be 1
   invalid                 must be 0 and must be 1: a fault
   unknown                 not recorded, or could not be read: not off
-  differs                 CPUs disagree
+  differs                 software can set it on some CPUs and not on others
 
 examples:
   vmxd show ept vpid              two features
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the host. Raises VmxdError."""
     from vmxd.model.profiles import find_profile
     from vmxd.tables.find import find_rows, split_names
-    from vmxd.views.show import Only, choose, show_lines
+    from vmxd.views.show import choose, show_lines
 
     chosen = frozenset().union(*map(find_rows, split_names(arguments.names))) if arguments.names else None
     wanted = []
@@ -70,12 +70,12 @@ def run(arguments: argparse.Namespace) -> int:
         wanted = [find_profile(name, profiles) for name in arguments.profiles] or list(profiles)
     inventory = scan_chosen(arguments, wanted).inventory
     if arguments.only:
-        found = choose(inventory, [Only(word) for word in arguments.only])
+        found = choose(inventory, arguments.only)
         chosen = found if chosen is None else chosen & found
     if arguments.json:
         from vmxd.views.json import inventory_document, to_json
 
-        write(to_json(inventory_document(inventory, chosen)).encode(errors="replace"))
+        write(to_json(inventory_document(inventory, chosen)).encode())
     else:
         write_lines(show_lines(inventory, chosen, long=arguments.long, width=terminal_width()))
     return EXIT_FINE

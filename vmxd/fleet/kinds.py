@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from vmxd.fleet.model import Kind
-from vmxd.model.decode import Presence, decode
+from vmxd.model.decode import decode
+from vmxd.model.states import Presence
 from vmxd.tables import FEATURES, MSR_BY_INDEX
 
 NO_VMX: Final = Kind(None, dict.fromkeys(FEATURES, False))

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from vmxd.model.compare import Group
-from vmxd.model.decode import Presence
 from vmxd.model.existence import exists
 from vmxd.model.facts import Failed, Missing
+from vmxd.model.states import Presence
 from vmxd.tables import IA32_FEATURE_CONTROL, IA32_VMX_BASIC, MSR_BY_INDEX
 from vmxd.tables.kvm import GUEST_BASIC, MAY_BE_ZERO
 from vmxd.tables.rows import Control, Layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vmxd.model.decode import Decoded
+from vmxd.model.decode import Decoded, decode
 from vmxd.model.facts import Host, Missing, Reading, Spans
 from vmxd.tables import CAPABILITY_RANGE, MSR_BY_INDEX
 
@@ -36,7 +36,7 @@ class MsrValues:
 
     @property
     def most_common(self) -> Value:
-        """The value that most CPUs have; what a CPU that differs differs from."""
+        """The value that most CPUs have."""
         return self.values[0][0]
 
     @property
@@ -45,11 +45,11 @@ class MsrValues:
         return tuple(sorted(cpu for _, cpus in self.values[1:] for cpu in cpus))
 
 
-def group_readings(host: Host) -> list[tuple[tuple[int, ...], bool | None, dict[int, Reading]]]:
-    """Group the scanned CPUs of a host by equal readings, the group of the lowest CPU first.
+def group_cpus(host: Host) -> tuple[Group, ...]:
+    """Group the scanned CPUs of a host by equal readings and flags, the group of the lowest CPU first.
 
-    A group is its CPUs, their vmx flag, and MSR index -> reading, of the MSRs that have a meaning for VMX. Readings are
-    compared once for each range of CPUs that agree, not for each CPU.
+    Readings are those of MSRs that have a meaning for VMX; they are compared once for each range of CPUs that agree,
+    not for each CPU.
     """
     indexes = [index for index in host.readings if index in MSR_BY_INDEX or index in CAPABILITY_RANGE]
     changes: dict[int, list[tuple[int, Reading | None]]] = {}
@@ -66,33 +66,35 @@ def group_readings(host: Host) -> list[tuple[tuple[int, ...], bool | None, dict[
     boundaries = iter(sorted(changes))
     boundary = next(boundaries, None)
     row: list[Reading | None] = [None] * len(indexes)
-    members: dict[tuple[bool | None, tuple[Reading | None, ...]], list[int]] = {}
-    here: dict[bool | None, list[int]] = {}
+    members: dict[tuple[_Flags, tuple[Reading | None, ...]], list[int]] = {}
+    here: dict[_Flags, list[int]] = {}
     excluded = frozenset(host.excluded)
-    for cpu in host.online:
-        if cpu in excluded:
+    for number in host.online:
+        if number in excluded:
             continue
-        while boundary is not None and boundary <= cpu:
+        while boundary is not None and boundary <= number:
             for column, new in changes[boundary]:
                 row[column] = new
             boundary = next(boundaries, None)
             here = {}
-        flag = host.cpus[cpu].vmx_flag if cpu in host.cpus else None
-        if flag not in here:
-            here[flag] = members.setdefault((flag, tuple(row)), [])
-        here[flag].append(cpu)
-    return [
-        (
-            tuple(cpus),
-            flag,
-            {index: reading for index, reading in zip(indexes, readings, strict=True) if reading is not None},
-        )
-        for (flag, readings), cpus in members.items()
-    ]
+        cpu = host.cpus.get(number)
+        flags = (cpu.vmx_flag, cpu.feature_control) if cpu else (None, None)
+        if flags not in here:
+            here[flags] = members.setdefault((flags, tuple(row)), [])
+        here[flags].append(number)
+    groups = []
+    for ((flag, feature_control), found), cpus in members.items():
+        readings = {index: reading for index, reading in zip(indexes, found, strict=True) if reading is not None}
+        groups.append(Group(tuple(cpus), flag, readings, decode(flag, readings, feature_control=feature_control)))
+    return tuple(groups)
+
+
+_Flags = tuple[bool | None, bool | None]
+"""What /proc/cpuinfo says of VMX and IA32_FEATURE_CONTROL: facts.Cpu.vmx_flag and feature_control."""
 
 
 def compare_msrs(groups: Sequence[Group]) -> dict[int, MsrValues]:
-    """Return every MSR that some CPU has an opinion on and not all call absent, by index."""
+    """Compare every MSR with a value on any CPU, by index; a failed or unrecorded read is no value."""
     found: dict[int, MsrValues] = {}
     for index in sorted({index for group in groups for index in group.decoded.msrs}):
         by_value: dict[Value, list[int]] = {}
@@ -119,5 +121,5 @@ def inconsistent_cpus(msrs: Iterable[MsrValues]) -> dict[int, tuple[int, ...]]:
 
 
 def cpus_of(groups: Iterable[Group]) -> tuple[int, ...]:
-    """Return the CPUs of groups, ascending."""
+    """Collect the CPUs of groups, ascending."""
     return tuple(sorted(cpu for group in groups for cpu in group.cpus))

@@ -11,35 +11,9 @@ from dataclasses import dataclass
 
 from vmxd.model.existence import exists, has_vmx
 from vmxd.model.facts import Failed, Missing, MsrState, Reading
-from vmxd.tables import CAPABILITY_RANGE, FEATURES, IA32_FEATURE_CONTROL, IA32_VMX_BASIC, MSR_BY_INDEX
-from vmxd.tables.rows import AllOf, Control, Field, Flag, Layout, Msr
-
-
-class Presence(enum.Enum):
-    """A feature on one CPU."""
-
-    PRESENT = "present"
-    """Software can set it."""
-    ABSENT = "absent"
-    """Software cannot, or its MSR does not exist."""
-    FAILED = "failed"
-    """The MSR that says so could not be read."""
-    NOT_RECORDED = "not_recorded"
-
-
-class ControlState(enum.Enum):
-    """What software may do with a control; allowed-1, allowed-0 and TRUE allowed-0 bits in brackets."""
-
-    UNAVAILABLE = "unavailable"
-    """Must be 0 (0, 0)."""
-    OPTIONAL = "optional"
-    """May be 0 or 1 (1, 0)."""
-    DEFAULT1_CLEARABLE = "default1-clearable"
-    """The legacy MSR says 1, the TRUE MSR that it may be 0 (1, 1, 0)."""
-    FORCED = "forced"
-    """Must be 1 (1, 1, 1, or no TRUE MSR)."""
-    INVALID = "invalid"
-    """Must be 0 and must be 1 (0, 1): a fault of the CPU or hypervisor."""
+from vmxd.model.states import Here, Presence, State
+from vmxd.tables import CAPABILITY_RANGE, FEATURES, IA32_FEATURE_CONTROL, IA32_VMX_BASIC, MSR_BY_INDEX, Feature
+from vmxd.tables.rows import AllOf, Control, Field, Flag, Layout, MayBeZero, Msr
 
 
 class Status(enum.Enum):
@@ -69,7 +43,7 @@ class Decoded:
     status: Status
     msrs: Mapping[int, MsrState]
     features: Mapping[str, Presence]
-    controls: Mapping[str, ControlState]
+    controls: Mapping[str, State]
     fields: Mapping[str, int]
     unknown: Mapping[int, int]
 
@@ -88,14 +62,14 @@ class Decoded:
         return any(isinstance(state, int) or state is Missing.ABSENT for state in self.msrs.values())
 
 
-def decode(vmx_flag: bool | None, readings: Mapping[int, Reading]) -> Decoded:
+def decode(vmx_flag: bool | None, readings: Mapping[int, Reading], *, feature_control: bool | None = None) -> Decoded:
     """Decode the readings of one CPU, or of CPUs that agree.
 
-    vmx_flag: what /proc/cpuinfo says there (facts.Cpu.vmx_flag).
+    vmx_flag, feature_control: what /proc/cpuinfo says there (facts.Cpu).
     readings: MSR index -> value or errno, what was not recorded left out. Of MSRs that no table has, those of the
     capability MSRs' range are kept: their bits are unknown ones.
     """
-    msrs = {msr.index: _state(msr, vmx_flag, readings) for msr in MSR_BY_INDEX.values()}
+    msrs = {msr.index: _state(msr, vmx_flag, readings, feature_control) for msr in MSR_BY_INDEX.values()}
     for index, reading in readings.items():
         if index in CAPABILITY_RANGE and index not in msrs:
             msrs[index] = Missing.ABSENT if reading == Failed("EIO") else reading  # nothing enumerates it
@@ -118,6 +92,41 @@ def fields_of(msr: Msr, value: int) -> dict[str, int]:
     return {row.name: row.get(value) for row in msr.rows if isinstance(row, Field)}
 
 
+def feature_here(feature: Feature, decoded: Decoded) -> Here:
+    """Tell how a feature stands on one CPU, and why if no bit says so."""
+    presence = decoded.features[feature.name]
+    if presence in (Presence.FAILED, Presence.NOT_RECORDED):
+        why = decoded.msrs[unknown_msr(feature, decoded)]
+        return State.UNKNOWN, why if isinstance(why, Failed) else Missing.NOT_RECORDED
+    if feature.msr is not None and decoded.msrs[feature.msr.index] is Missing.ABSENT:
+        return State.OFF, Missing.ABSENT
+    plain = State.ON if presence is Presence.PRESENT else State.OFF
+    return decoded.controls.get(feature.name, plain), None
+
+
+def unknown_msr(feature: Feature, decoded: Decoded) -> int:
+    """Find the MSR that leaves a feature unknown; only of features that are failed or not recorded."""
+    row, msr = feature.row, feature.msr
+    if isinstance(row, AllOf):
+        presence = decoded.features[feature.name]
+        return unknown_msr(FEATURES[next(name for name in row.of if decoded.features[name] is presence)], decoded)
+    if isinstance(row, MayBeZero):
+        msr = FEATURES[row.of].msr
+        assert msr is not None
+        if msr.true is not None and decoded.msrs[msr.true] is not Missing.ABSENT:
+            return msr.true
+    assert msr is not None
+    return msr.index
+
+
+def firmware_here(row: Flag, decoded: Decoded) -> Here:
+    """Tell how a bit of IA32_FEATURE_CONTROL stands on one CPU."""
+    state = decoded.msrs[IA32_FEATURE_CONTROL]
+    if isinstance(state, int):
+        return State.ON if state >> row.bit & 1 else State.OFF, None
+    return State.OFF if state is Missing.ABSENT else State.UNKNOWN, state
+
+
 def cpuinfo_flags(features: Mapping[str, Presence]) -> tuple[str, ...]:
     """Return the flags that Linux derives for the "vmx flags" line of /proc/cpuinfo, in its order.
 
@@ -128,11 +137,13 @@ def cpuinfo_flags(features: Mapping[str, Presence]) -> tuple[str, ...]:
     return tuple(f.name for f in sorted(shown, key=lambda f: f.linux_position or 0))
 
 
-def _state(msr: Msr, vmx_flag: bool | None, readings: Mapping[int, Reading]) -> MsrState:
+def _state(msr: Msr, vmx_flag: bool | None, readings: Mapping[int, Reading], feature_control: bool | None) -> MsrState:
     reading = readings.get(msr.index)
     if msr.index == IA32_FEATURE_CONTROL:
-        # Exists with VMX or SMX, and on parts with SGX or LMCE; where VMX is missing, a fault or 0 is no surprise.
-        if has_vmx(vmx_flag, readings) is False and reading in (0, Failed("EIO")):
+        # Exists with VMX or SMX, and on parts with SGX or LMCE. Without VMX, a fault or 0 says that it does not exist;
+        # on makers' CPUs that never have it, any failure and a missing reading do.
+        nothing = (0, Failed("EIO")) if feature_control is not False or isinstance(reading, int) else (reading,)
+        if reading in nothing and has_vmx(vmx_flag, readings) is False:
             return Missing.ABSENT
     elif exists(msr, vmx_flag, readings) is False:
         return Missing.ABSENT
@@ -207,8 +218,8 @@ def _may_be_zero(control: str, msrs: Mapping[int, MsrState]) -> Presence:
     return _presence(state, row.bit)
 
 
-def _controls(msrs: Mapping[int, MsrState]) -> dict[str, ControlState]:
-    controls: dict[str, ControlState] = {}
+def _controls(msrs: Mapping[int, MsrState]) -> dict[str, State]:
+    controls: dict[str, State] = {}
     for feature in FEATURES.values():
         msr, row = feature.msr, feature.row
         if msr is None or msr.layout is Layout.PLAIN or not isinstance(row, Flag):
@@ -220,19 +231,19 @@ def _controls(msrs: Mapping[int, MsrState]) -> dict[str, ControlState]:
     return controls
 
 
-def control_state(row: Flag, msr: Msr, legacy: MsrState, true: MsrState) -> ControlState | None:
+def control_state(row: Flag, msr: Msr, legacy: MsrState, true: MsrState) -> State | None:
     """Return the state of a control by its MSR and the TRUE one; None where what decides it is not known."""
     value = true if isinstance(true, int) else legacy
     if value is Missing.ABSENT:
-        return ControlState.UNAVAILABLE
+        return State.OFF
     if not isinstance(value, int):
         return None
     must_be_1 = isinstance(row, Control) and bool(value >> row.bit & 1)
     if not value >> msr.feature_bit(row) & 1:
         legacy_1 = isinstance(row, Control) and isinstance(legacy, int) and bool(legacy >> row.bit & 1)
-        return ControlState.INVALID if must_be_1 or legacy_1 else ControlState.UNAVAILABLE
+        return State.INVALID if must_be_1 or legacy_1 else State.OFF
     if must_be_1:  # a TRUE MSR that exists has the last word, but may not be known
-        return ControlState.FORCED if isinstance(true, int) or true is Missing.ABSENT else None
+        return State.FORCED if isinstance(true, int) or true is Missing.ABSENT else None
     legacy_low = legacy if isinstance(legacy, int) else msr.default1
     clearable = isinstance(true, int) and legacy_low >> row.bit & 1
-    return ControlState.DEFAULT1_CLEARABLE if clearable else ControlState.OPTIONAL
+    return State.DEFAULT1_CLEARABLE if clearable else State.ON

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from vmxd.model.decode import Presence
-from vmxd.model.facts import Missing, MsrState, Parameter
+from vmxd.model.facts import Missing, Parameter
 from vmxd.model.inventory import Inventory
 from vmxd.tables import MSR_BY_INDEX
 
@@ -112,25 +111,20 @@ def host_difference(one: Inventory, other: Inventory) -> HostDifference:
 
 
 def _features(inventory: Inventory) -> dict[str, Values[bool] | None]:
-    known = {Presence.PRESENT: True, Presence.ABSENT: False}
-    return {
-        name: Values(
-            tuple(known[presence] for presence in feature.cpus if presence in known),
-            known.keys() >= feature.cpus.keys(),
-        )
-        for name, feature in inventory.features.items()
-    }
+    found: dict[str, Values[bool] | None] = {}
+    for name, feature in inventory.features.items():
+        usable = [state.usable for state, _ in feature.cpus]
+        known = dict.fromkeys(value for value in usable if value is not None)
+        found[name] = Values(tuple(known), None not in usable)
+    return found
 
 
 def _msrs(inventory: Inventory) -> dict[int, Values[int | Missing] | None]:
-    states: dict[int, dict[MsrState, None]] = {index: {} for index in MSR_BY_INDEX}
-    for group in inventory.groups:
-        for index in {**states, **group.decoded.msrs}:
-            states.setdefault(index, {})[group.decoded.msrs.get(index, Missing.NOT_RECORDED)] = None
     found: dict[int, Values[int | Missing] | None] = {}
-    for index, seen in states.items():
-        known = tuple(state for state in seen if isinstance(state, int) or state is Missing.ABSENT)
-        found[index] = Values(known, len(known) == len(seen))
+    for index in dict.fromkeys((*MSR_BY_INDEX, *(index for group in inventory.groups for index in group.decoded.msrs))):
+        states = inventory.msr_states(index)
+        known = tuple(state for state in states if isinstance(state, int) or state is Missing.ABSENT)
+        found[index] = Values(known, len(known) == len(states))
     return found
 
 

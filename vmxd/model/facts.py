@@ -144,6 +144,11 @@ class Cpu:
         return None if self.vendor in _FEAT_CTL_VENDORS and not self.hypervisor else False
 
     @property
+    def feature_control(self) -> bool | None:
+        """Whether the CPU has IA32_FEATURE_CONTROL: False of makers whose CPUs never have, else None."""
+        return None if self.vendor is None or self.vendor in _FEAT_CTL_VENDORS else False
+
+    @property
     def signature(self) -> str | None:
         """family-model-stepping in hex, as Linux names microcode files: 06-55-04."""
         if self.family is None or self.model is None or self.stepping is None:

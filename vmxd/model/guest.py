@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from vmxd.model.decode import Presence, decode
+from vmxd.model.decode import decode
 from vmxd.model.facts import MsrState, Parameter
 from vmxd.model.release import Kernel, parse_release
+from vmxd.model.states import Presence
 from vmxd.model.vmcs import PLACES, Bound, Config, Hardware, Place, Refusal, configure, hardware
 from vmxd.tables import FEATURES, MSR_BY_INDEX
 from vmxd.tables.kvm import (

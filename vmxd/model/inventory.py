@@ -6,40 +6,33 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from vmxd.model.checks import RULES, Rule, broken_rules
-from vmxd.model.compare import Group, MsrValues, compare_msrs, cpus_of, group_readings, inconsistent_cpus
-from vmxd.model.decode import Decoded, Presence, decode, fields_of
-from vmxd.model.facts import Host
+from vmxd.model.compare import Group, MsrValues, compare_msrs, cpus_of, group_cpus, inconsistent_cpus
+from vmxd.model.decode import Decoded, feature_here, fields_of, firmware_here
+from vmxd.model.facts import Failed, Host, Missing, MsrState
 from vmxd.model.kvm import NestedView, UnusedFeature, judge_parameters, nested_view
 from vmxd.model.profiles import Fit, Profile, fit
+from vmxd.model.states import CpuStates, Presence, by_cpus
 from vmxd.model.status import Verdict, judge
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX
 from vmxd.tables.rows import Flag
 
+_SVM_VENDORS: Final = ("AuthenticAMD", "HygonGenuine")
+
 
 @dataclass(frozen=True, slots=True)
-class FeatureCpus:
-    """One feature over the scanned CPUs: which CPUs stand where, ascending; a presence that no CPU has is left out."""
+class Layers:
+    """One feature in each layer.
 
-    name: str
-    cpus: Mapping[Presence, tuple[int, ...]]
+    hardware: over the CPUs. kvm: the parameter with which KVM leaves it off although every CPU has it, else None.
+    guest: whether KVM offers it to guests; None if that is not known, or was not asked.
+    """
 
-    @property
-    def value(self) -> bool | None:
-        """True: every CPU whose value is known has it. False: at least one has it not. None: known on no CPU."""
-        if Presence.ABSENT in self.cpus:
-            return False
-        return True if Presence.PRESENT in self.cpus else None
-
-    @property
-    def everywhere(self) -> bool | None:
-        """As value, but None also where some CPUs have it and of others it is not known."""
-        return self.value if self.value is False or self.cpus.keys() == {Presence.PRESENT} else None
-
-    def count(self, presence: Presence) -> int:
-        """Return how many CPUs stand there."""
-        return len(self.cpus.get(presence, ()))
+    hardware: CpuStates
+    kvm: str | None
+    guest: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +69,8 @@ class Inventory:
     msrs: by index, those with a value on some CPU. inconsistent: CPUs that differ from the most common values, with the
     MSRs.
     features: all of them, by name. fields: numbers, those of the most common values.
-    feature_control: bits of IA32_FEATURE_CONTROL, true where set on every CPU; empty where known on none. A bit of some
-    models is there only if it is set on some CPU.
+    firmware: the bits of IA32_FEATURE_CONTROL, by name; empty if no CPU's value is known. A bit of some models is there
+    only if it is set on some CPU.
     unknown: by MSR index, the mask of bits that no row explains and that are set on some CPU.
     kvm_unused: features that every CPU has and KVM leaves off. kvm_doubted: parameters that may leave off some.
     nested: what KVM offers to guests; None: not asked.
@@ -92,9 +85,9 @@ class Inventory:
     failed: tuple[int, ...]
     msrs: Mapping[int, MsrValues]
     inconsistent: Mapping[int, tuple[int, ...]]
-    features: Mapping[str, FeatureCpus]
+    features: Mapping[str, CpuStates]
     fields: Mapping[str, int]
-    feature_control: Mapping[str, bool]
+    firmware: Mapping[str, CpuStates]
     unknown: Mapping[int, int]
     violations: tuple[Violation, ...]
     kvm_unused: tuple[UnusedFeature, ...]
@@ -117,29 +110,47 @@ class Inventory:
         return counts
 
     @property
-    def differing(self) -> tuple[FeatureCpus, ...]:
+    def differing(self) -> tuple[CpuStates, ...]:
         """The features that some CPUs have and others have not."""
         both = {Presence.PRESENT, Presence.ABSENT}
-        return tuple(feature for feature in self.features.values() if both <= feature.cpus.keys())
+        return tuple(each for each in self.features.values() if len(each.cpus) > 1 and both <= each.presence.keys())
 
     @property
-    def disagreeing(self) -> tuple[FeatureCpus, ...]:
-        """The features on which CPUs disagree: present here, absent there, or failed where the CPU could be read."""
+    def disagreeing(self) -> tuple[CpuStates, ...]:
+        """The features on which CPUs disagree: present here, absent there, or failed on a CPU that could be read."""
         readable = [group.decoded.features for group in self.groups if group.decoded.readable]
         unrecorded = {Presence.NOT_RECORDED}
         return tuple(
             feature
             for name, feature in self.features.items()
-            if len({each[name] for each in readable} - unrecorded) > 1
+            if len(feature.cpus) > 1 and len({each[name] for each in readable} - unrecorded) > 1
         )
+
+    @property
+    def feature_control(self) -> dict[str, bool]:
+        """The bits of IA32_FEATURE_CONTROL: true if set on every CPU."""
+        return {name: bit.value for name, bit in self.firmware.items() if bit.value is not None}
+
+    def msr_states(self, index: int) -> dict[MsrState, tuple[int, ...]]:
+        """Map each state of an MSR to its CPUs: values and absence, then failures and what was not recorded."""
+        states = by_cpus((group.decoded.msrs.get(index, Missing.NOT_RECORDED), group.cpus) for group in self.groups)
+        last = {state: isinstance(state, Failed) or state is Missing.NOT_RECORDED for state in states}
+        return {state: states[state] for state in sorted(states, key=last.__getitem__)}
+
+    def layers(self, name: str) -> Layers:
+        """Collect what is known of a feature, layer by layer."""
+        parameter = next((each.parameter for each in self.kvm_unused if each.feature == name), None)
+        return Layers(self.features[name], parameter, None if self.nested is None else self.nested.values[name])
 
 
 def take_inventory(host: Host, profiles: Iterable[Profile] = ()) -> Inventory:
     """Decode, compare and check what was read from a host, and hold it against profiles."""
-    groups = tuple(Group(cpus, flag, readings, decode(flag, readings)) for cpus, flag, readings in group_readings(host))
+    groups = group_cpus(host)
     msrs = compare_msrs(groups)
-    verdict = judge(groups, in_guest=any(cpu.hypervisor for cpu in host.cpus.values()))
-    features = {name: _feature(name, groups) for name in FEATURES}
+    features = {
+        name: CpuStates(name, by_cpus((feature_here(feature, group.decoded), group.cpus) for group in groups))
+        for name, feature in FEATURES.items()
+    }
     kvm_unused, kvm_doubted = judge_parameters(
         host.kvm_parameters,
         has=lambda name: features[name].value,
@@ -149,7 +160,11 @@ def take_inventory(host: Host, profiles: Iterable[Profile] = ()) -> Inventory:
     return Inventory(
         host=host,
         identity=_identity(host, groups),
-        verdict=verdict,
+        verdict=judge(
+            groups,
+            in_guest=any(cpu.hypervisor for cpu in host.cpus.values()),
+            is_svm=any(cpu.vendor in _SVM_VENDORS for cpu in host.cpus.values()),
+        ),
         groups=groups,
         scanned=cpus_of(group for group in groups if group.decoded.readable and not group.decoded.failed),
         failed=cpus_of(group for group in groups if group.decoded.failed),
@@ -157,7 +172,7 @@ def take_inventory(host: Host, profiles: Iterable[Profile] = ()) -> Inventory:
         inconsistent=inconsistent_cpus(msrs.values()),
         features=features,
         fields=_fields(msrs),
-        feature_control=_feature_control(groups),
+        firmware=_firmware(groups),
         unknown=_unknown(groups),
         violations=_violations(groups),
         kvm_unused=kvm_unused,
@@ -195,13 +210,6 @@ def _values_text(decoded: Decoded) -> str:
     return " ".join(f"{index:x}={value:#x}" for index, value in values if isinstance(value, int))
 
 
-def _feature(name: str, groups: Sequence[Group]) -> FeatureCpus:
-    cpus: dict[Presence, list[int]] = {}
-    for group in groups:
-        cpus.setdefault(group.decoded.features[name], []).extend(group.cpus)
-    return FeatureCpus(name, {presence: tuple(sorted(numbers)) for presence, numbers in cpus.items()})
-
-
 def _fields(msrs: Mapping[int, MsrValues]) -> dict[str, int]:
     fields: dict[str, int] = {}
     for index, msr in msrs.items():
@@ -211,11 +219,14 @@ def _fields(msrs: Mapping[int, MsrValues]) -> dict[str, int]:
     return fields
 
 
-def _feature_control(groups: Sequence[Group]) -> dict[str, bool]:
+def _firmware(groups: Sequence[Group]) -> dict[str, CpuStates]:
     values = [state for group in groups if isinstance(state := group.decoded.msrs[IA32_FEATURE_CONTROL], int)]
-    flags = [row for row in MSR_BY_INDEX[IA32_FEATURE_CONTROL].rows if isinstance(row, Flag)]
-    flags = [row for row in flags if not row.models or any(value >> row.bit & 1 for value in values)]
-    return {row.name: all(value >> row.bit & 1 for value in values) for row in flags} if values else {}
+    flags = [row for row in MSR_BY_INDEX[IA32_FEATURE_CONTROL].rows if values and isinstance(row, Flag)]
+    return {
+        row.name: CpuStates(row.name, by_cpus((firmware_here(row, group.decoded), group.cpus) for group in groups))
+        for row in flags
+        if not row.models or any(value >> row.bit & 1 for value in values)
+    }
 
 
 def _unknown(groups: Sequence[Group]) -> dict[int, int]:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from vmxd.model.decode import Decoded, Presence, decode
+from vmxd.model.decode import Decoded, decode
 from vmxd.model.facts import Failed, KvmMsrs, Missing, MsrState, Parameter
 from vmxd.model.guest import Asked, Expected, evaluate, is_off, is_on, nested_msrs
+from vmxd.model.states import Presence
 from vmxd.model.vmcs import EPT_VPID_CAP, PLACES, Bound, Refusal, Refused, configure, hardware
 from vmxd.tables import CAPABILITY_RANGE, FEATURES, IA32_VMX_BASIC
 from vmxd.tables.kvm import (

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vmxd.model.decode import Presence, decode
+from vmxd.model.decode import decode
+from vmxd.model.states import Presence
 from vmxd.tables import FEATURES
 from vmxd.tables.platforms.brands import product_class, short_name
 from vmxd.tables.platforms.microarchitectures import Microarchitecture, microarchitecture

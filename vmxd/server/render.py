@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Final
 
-from vmxd import cpulist
 from vmxd.host.scan import Scan
 from vmxd.model.facts import Source
+from vmxd.model.findings import FailedReads, Note, findings
 from vmxd.server.exposition import Exposition, LiveFamily
 from vmxd.server.negotiate import Format
 from vmxd.server.self_metrics import LiveCollector, SelfCollector
 from vmxd.server.site import Rendered
 from vmxd.tables import FEATURES
 from vmxd.views.metrics import HostCollector, to_openmetrics, to_text
+from vmxd.views.words import sentence, verdict_hint, verdict_sentence
 
 _EOF: Final = b"# EOF\n"
 
@@ -21,9 +22,7 @@ _EOF: Final = b"# EOF\n"
 def render(scan: Scan, features: Collection[str] = FEATURES) -> Rendered:
     """Render the metrics of a scan in every format; features: those that have series of their own."""
     host, verdict = scan.inventory.host, scan.inventory.verdict
-    warnings = list(host.notes)
-    if scan.inventory.failed:
-        warnings.insert(0, f"not every MSR could be read on {cpulist.describe(scan.inventory.failed)}")
+    odd = (each for each in findings(scan.inventory) if isinstance(each, FailedReads | Note))
     return Rendered(
         expositions={format_.value: tuple(expose(scan, format_, features)) for format_ in Format},
         kind=host.source.value,
@@ -32,9 +31,9 @@ def render(scan: Scan, features: Collection[str] = FEATURES) -> Rendered:
         is_usable=bool(verdict.usable),
         is_comparable=bool(scan.inventory.comparable),
         status=verdict.status.value,
-        reason=verdict.reason,
-        hint=verdict.hint or "",
-        warnings=tuple(warnings),
+        reason=verdict_sentence(verdict),
+        hint=verdict_hint(verdict) or "",
+        warnings=tuple(map(sentence, odd)),
     )
 
 

@@ -7,31 +7,36 @@ from typing import Final
 
 import vmxd
 from vmxd.cpulist import format_cpus
-from vmxd.model.answers import Answer, Reason, View, overall
+from vmxd.model.answers import Answer, View, overall
+from vmxd.model.findings import Finding
 from vmxd.model.inventory import Inventory
 from vmxd.tables import FEATURES
 from vmxd.views.json import Json
+from vmxd.views.lines import Line, Tone, beside
+from vmxd.views.words import count, told
 
 CHECK_SCHEMA: Final = "vmxd.check/1"
 
 _WORD: Final = {True: "yes", False: "no", None: "unknown"}
 
 
-def to_text(answers: Sequence[Answer]) -> str:
-    """Return the status line, then a line for each reason against and each that leaves something unknown."""
+def check_lines(answers: Sequence[Answer], width: int | None = None) -> list[Line]:
+    """Lay out the status line, then a line for each reason against and each that leaves something unknown."""
     failing, unknown = (sum(answer.holds is state for answer in answers) for state in (False, None))
-    checks = "1 check" if len(answers) == 1 else f"{len(answers)} checks"
-    counts = [text for count, text in ((failing, f"{failing} failed"), (unknown, f"{unknown} not known")) if count]
-    status = {True: "OK", False: "FAILED", None: "UNKNOWN"}[overall(answers)]
-    lines = [f"{status}: {checks}{', ' + ', '.join(counts) if counts else ' passed'}"]
+    counts = [text for number, text in ((failing, f"{failing} failed"), (unknown, f"{unknown} not known")) if number]
+    holds = overall(answers)
+    status, tone = {True: ("OK", Tone.GOOD), False: ("FAILED", Tone.BAD), None: ("UNKNOWN", Tone.DOUBT)}[holds]
+    said = f": {count(len(answers), 'check')}{', ' + ', '.join(counts) if counts else ' passed'}"
+    lines: list[Line] = [((status, tone), (said, Tone.PLAIN))]
     for answer in answers:
         name = f"{answer.question} {answer.subject}".rstrip()
-        lines += [f"{name}: {reason.text}" for reason in (*answer.against, *answer.unknown)]
-    return "\n".join(lines) + "\n"
+        for reason in answer.reasons:
+            lines += beside([], (f"{name}: {told(reason)}", Tone.PLAIN), 0, width)
+    return lines
 
 
 def answers_document(inventory: Inventory, view: View, answers: Sequence[Answer]) -> Json:
-    """Return what ``vmxd check --json`` prints."""
+    """Make what ``vmxd check --json`` prints."""
     return {
         "schema": CHECK_SCHEMA,
         "vmxd": vmxd.__version__,
@@ -51,9 +56,9 @@ def answers_document(inventory: Inventory, view: View, answers: Sequence[Answer]
     }
 
 
-def _reason(reason: Reason) -> Json:
+def _reason(reason: Finding) -> Json:
     return {
-        "reason": reason.text,
+        "reason": told(reason),
         "cpus": format_cpus(reason.cpus),
         "features": [
             {
@@ -63,5 +68,6 @@ def _reason(reason: Reason) -> Json:
                 "libvirt": FEATURES[name].row.libvirt,
             }
             for name in reason.features
+            if name in FEATURES  # not a bit of IA32_FEATURE_CONTROL
         ],
     }

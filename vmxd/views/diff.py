@@ -14,13 +14,15 @@ from vmxd.model.difference import HostDifference, Values
 from vmxd.model.facts import Missing, Source
 from vmxd.model.inventory import Inventory
 from vmxd.model.kvm import NestedStatus
+from vmxd.model.states import State
 from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature, msr_name
+from vmxd.tables.bits import is_whole, set_bits
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import Field, Layout, Msr
 from vmxd.views.json import Json, feature_state, host_document, msr_state
 from vmxd.views.lines import Line, Tone, beside
 from vmxd.views.show import WORD_TONES
-from vmxd.views.words import UNKNOWN, msr_states, parameter_text, standing
+from vmxd.views.words import count, msr_states, parameter_text
 
 DIFF_SCHEMA: Final = "vmxd.diff/1"
 
@@ -28,7 +30,7 @@ _LABEL: Final = 12
 _NAME: Final = max(len(name) for name in FEATURES)
 _VALUE: Final = 20
 _MSR: Final = max(len(msr.name) for msr in MSR_BY_INDEX.values())
-_WORDS: Final = {True: "on", False: "off", None: UNKNOWN}
+_WORDS: Final = {True: State.ON.value, False: State.OFF.value, None: State.UNKNOWN.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Side:
 
 
 def diff_lines(one: Side, other: Side, found: HostDifference, width: int | None = None) -> list[Line]:
-    """Return what is shown. width: columns of the terminal; None: do not wrap."""
+    """Lay out what differs. width: columns of the terminal; None: do not wrap."""
     lines: list[Line] = []
     for word, side in (("A", one), ("B", other)):
         where, what = _side(side)
@@ -81,7 +83,7 @@ def _answer(one: Inventory, other: Inventory, found: HostDifference) -> Iterator
         (len(found.nested.differing) if found.nested else 0, "feature for guests"),
     ]
     if found.differs:
-        yield "differ", ", ".join(_count(number, noun) for number, noun in counts if number), Tone.BAD
+        yield "differ", ", ".join(count(number, noun) for number, noun in counts if number), Tone.BAD
     elif found.differs is None:
         yield "differ", "not in anything that is known of both", Tone.DOUBT
     else:
@@ -92,13 +94,13 @@ def _answer(one: Inventory, other: Inventory, found: HostDifference) -> Iterator
 
 
 def _not_known(found: HostDifference) -> Iterator[tuple[str, str, Tone]]:
-    """Say of what it cannot be told; of MSRs whose features are named, not again."""
+    """Yield what cannot be compared; MSRs whose features are named are not named again."""
     features, msrs = found.features.unknown, found.msrs.unknown
     counts = [
         (sum(_one_sided(pair) for pair in features.values()), "feature"),
         (sum(_one_sided(pair) for pair in msrs.values()), "MSR"),
     ]
-    if one_sided := [_count(number, noun) for number, noun in counts if number]:
+    if one_sided := [count(number, noun) for number, noun in counts if number]:
         yield "not known", f"of one of them: {', '.join(one_sided)}", Tone.DOUBT
     neither = [name for name, pair in features.items() if not _one_sided(pair)]
     told = {msr.index for name in neither if (msr := FEATURES[name].msr)}
@@ -108,13 +110,8 @@ def _not_known(found: HostDifference) -> Iterator[tuple[str, str, Tone]]:
         yield "not known", f"of either, or not on every CPU: {', '.join(names)}", Tone.DOUBT
 
 
-def _count(number: int, noun: str) -> str:
-    word, _, more = noun.partition(" ")
-    return f"{number} {word}{'' if number == 1 else 's'} {more}".rstrip()
-
-
 def _one_sided(pair: Iterable[Values[Any] | None]) -> bool:
-    """Return whether of one side other values are known than of the other; where that is so, a row shows both."""
+    """Tell whether other values are known of one side than of the other; if so, a row shows both."""
     return len({frozenset(values.known) if values else None for values in pair}) > 1
 
 
@@ -123,7 +120,7 @@ Row = tuple[str, str, str]
 
 
 def _tables(one: Inventory, other: Inventory, found: HostDifference) -> Iterator[tuple[Msr | str, Iterator[Row]]]:
-    """Yield what each section is about, and its rows: what differs, and what is known on one side only."""
+    """Yield the sections and their rows: what differs, and what is known on one side only."""
     yield "host", _host_rows(one, other)
     yield "kvm_intel", _parameter_rows(one, other)
     for msr in _msrs(found):
@@ -139,7 +136,7 @@ def _guest_rows(one: Inventory, other: Inventory, found: HostDifference) -> Iter
     if one.nested.status is not other.nested.status:
         a, b = (
             {
-                NestedStatus.OFFERED: f"{_count(list(view.values.values()).count(True), 'feature')}",
+                NestedStatus.OFFERED: count(list(view.values.values()).count(True), "feature"),
                 NestedStatus.NOT_OFFERED: "none",
                 NestedStatus.FAILED: f"unknown ({view.errno})",
             }[view.status]
@@ -193,7 +190,7 @@ def _parameter_rows(one: Inventory, other: Inventory) -> Iterator[Row]:
 
 
 def _msr_rows(msr: Msr, one: Inventory, other: Inventory, found: HostDifference) -> Iterator[Row]:
-    fields = [row for row in msr.rows if isinstance(row, Field) and row.high - row.low < 63]
+    fields = [row for row in msr.rows if isinstance(row, Field) and not is_whole(row)]
     for row in fields:
         if row.name in found.fields.differing:
             a, b = found.fields.differing[row.name]
@@ -205,10 +202,10 @@ def _msr_rows(msr: Msr, one: Inventory, other: Inventory, found: HostDifference)
 
 
 def _unnamed(msr: Msr, one: int | Missing, other: int | Missing) -> str:
-    """Return the bits without a name that differ between two values."""
+    """Name the bits without a name that differ between two values."""
     if isinstance(one, Missing) or isinstance(other, Missing):
         return ""
-    return format_cpus(bit for bit in range(64) if ((one ^ other) & ~msr.explained) >> bit & 1)
+    return format_cpus(bits.low for bits in set_bits(msr, one ^ other) if bits.is_unknown)
 
 
 def _feature_rows(
@@ -216,7 +213,7 @@ def _feature_rows(
 ) -> Iterator[Row]:
     for name, feature in FEATURES.items():
         if belongs(feature) and (name in found.features.differing or _one_sided(found.features.unknown.get(name, ()))):
-            a, b = (standing(inventory, feature).word for inventory in (one, other))
+            a, b = (inventory.features[name].state.value for inventory in (one, other))
             yield name, a, b
 
 
@@ -248,7 +245,7 @@ def _row(name: str, one: str, other: str, width: int | None, title: Tone = Tone.
 
 
 def diff_document(one: Side, other: Side, found: HostDifference) -> Json:
-    """Return what ``vmxd diff --json`` prints."""
+    """Make what ``vmxd diff --json`` prints."""
     sides = {"a": one, "b": other}
     return {
         "schema": DIFF_SCHEMA,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from vmxd import cpulist
-from vmxd.model.answers import Answer, View, consistent, has_features
-from vmxd.model.decode import ControlState, Presence, control_state
+from vmxd.model.answers import View, consistent, has_feature
+from vmxd.model.decode import control_state
 from vmxd.model.facts import Missing
 from vmxd.model.inventory import Inventory
-from vmxd.model.profiles import Profile
+from vmxd.model.states import State
 from vmxd.pasted.recognise import Lacking, Mismatch, MsrValue, MsrValues, Named, Pasted, Refused, VmxFlags
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
+from vmxd.tables.bits import set_bits
 from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.cpu_models import CPU_MODELS, features_of
 from vmxd.tables.first_seen import first_seen
@@ -22,69 +21,81 @@ from vmxd.tables.kvm import KVM_PARAMETERS
 from vmxd.tables.needs import NEEDS
 from vmxd.tables.rows import AllOf, Control, Field, Flag, Layout, MayBeZero, Msr
 from vmxd.tables.vmcs_config import WORDS
-from vmxd.views.words import condition, msr_states, summary_lines
+from vmxd.views.lines import Line, Tone, beside
+from vmxd.views.words import (
+    condition,
+    describe_cpus,
+    details,
+    left_off,
+    msr_states,
+    offered,
+    sentence,
+    state_text,
+    summary_lines,
+    told,
+    unknown_bits_text,
+)
 
 WIDTH: Final = 80
 """Columns that lines have at most; a narrower terminal has fewer."""
 _LABEL: Final = 13
-_ROOM: Final = 20
-"""Columns that a text has at least, however narrow the terminal is."""
 
-Line = tuple[str, str]
-"""A word and what is to be said of it."""
+Said = tuple[str, str]
+"""A label and a text; a label that stands above already is not repeated."""
+Block = tuple[str, Iterable[Said]]
+"""A title and what is said below it."""
 
 
-def names_to_text(subjects: Sequence[Feature | Msr], inventory: Inventory, width: int = WIDTH) -> str:
-    """Return what each feature and MSR is and its state on the host; the host itself at the end."""
+def name_lines(subjects: Sequence[Feature | Msr], inventory: Inventory, width: int = WIDTH) -> list[Line]:
+    """Lay out what each feature and MSR is and its state on the host; the host itself at the end."""
     blocks = [
-        _block(each.name, _feature(each, inventory), width)
+        (each.name, _feature(each, inventory))
         if isinstance(each, Feature)
-        else _block(f"{each.name} ({each.index:#x})", _msr(each, inventory), width)
+        else (f"{each.name} ({each.index:#x})", _msr(each, inventory))
         for each in subjects
     ]
-    return "\n".join([*blocks, _host(inventory, width)])
+    return _laid_out([*blocks, _host(inventory)], width)
 
 
-def pasted_to_text(pasted: Pasted, inventory: Inventory | None, width: int = WIDTH) -> str:
-    """Return what a pasted text says. inventory: of the host, None where needs_host() is false."""
+def pasted_lines(pasted: Pasted, inventory: Inventory | None, width: int = WIDTH) -> list[Line]:
+    """Lay out what a pasted text says. inventory: of the host, None if needs_host() is false."""
     if isinstance(pasted, MsrValues):
-        return "\n".join(_block(*_msr_value(value), width) for value in pasted.values)
+        return _laid_out(map(_msr_value, pasted.values), width)
     if isinstance(pasted, VmxFlags):
-        return "\n".join(_block("vmx flags", _flags(line), width) for line in pasted.lines)
+        return _laid_out((("vmx flags", _flags(line)) for line in pasted.lines), width)
     assert inventory is not None
     blocks = _lacking(pasted, inventory) if isinstance(pasted, Lacking) else _refused(pasted, inventory)
-    return "\n".join([*(_block(*block, width) for block in blocks), _host(inventory, width)])
+    return _laid_out([*blocks, _host(inventory)], width)
 
 
 def needs_host(pasted: Pasted) -> bool:
-    """Return whether a host must be read to explain this."""
+    """Tell whether a host must be read to explain this."""
     return isinstance(pasted, Lacking | Refused)
 
 
-def _block(title: str, lines: Iterable[Line], width: int) -> str:
-    """Return a title and its lines, wrapped; a word that stands above already is not repeated."""
-    text = [title]
-    last = ""
-    for word, said in lines:
-        label = "" if word == last else word
-        last = word or last
-        if len(label) > _LABEL - 4:
-            text.append(f"  {label}")
-            label = ""
-        wrapped = textwrap.wrap(said, max(_ROOM, width - _LABEL), break_on_hyphens=False, break_long_words=False)
-        text += [f"  {label if at == 0 else '':<{_LABEL - 2}}{line}" for at, line in enumerate(wrapped)]
-    return "\n".join(text) + "\n"
+def _laid_out(blocks: Iterable[Block], width: int) -> list[Line]:
+    lines: list[Line] = []
+    for title, said in blocks:
+        lines += [(), ((title, Tone.TITLE),)]
+        last = ""
+        for word, text in said:
+            label = "" if word == last else word
+            last = word or last
+            if len(label) > _LABEL - 4:
+                lines.append(((f"  {label}", Tone.PLAIN),))
+                label = ""
+            lines += beside([(f"  {label:<{_LABEL - 2}}", Tone.PLAIN)], (text, Tone.PLAIN), _LABEL, width)
+    return lines[1:]
 
 
-def _host(inventory: Inventory, width: int) -> str:
-    shown = ("host", "cpu", "status")
-    return _block("here", [line for line in summary_lines(inventory) if line[0] in shown], width)
+def _host(inventory: Inventory) -> Block:
+    return "here", [line for line in summary_lines(inventory) if line[0] in ("host", "cpu", "status")]
 
 
 # Features ---------------------------------------------------------------------------------------------------------
 
 
-def _feature(feature: Feature, inventory: Inventory) -> Iterator[Line]:
+def _feature(feature: Feature, inventory: Inventory) -> Iterator[Said]:
     yield "is", feature.row.sdm
     yield from _place(feature)
     yield from _called(feature)
@@ -97,7 +108,7 @@ def _feature(feature: Feature, inventory: Inventory) -> Iterator[Line]:
     yield from _state(feature, inventory)
 
 
-def _place(feature: Feature) -> Iterator[Line]:
+def _place(feature: Feature) -> Iterator[Said]:
     row, msr = feature.row, feature.msr
     if isinstance(row, AllOf):
         yield "takes", ", ".join(f"{name} ({FEATURES[name].location})" for name in row.of)
@@ -115,7 +126,7 @@ def _place(feature: Feature) -> Iterator[Line]:
             yield "", f"{true.name} ({true.index:#x}) refines it where {condition(true)}"
 
 
-def _called(feature: Feature) -> Iterator[Line]:
+def _called(feature: Feature) -> Iterator[Said]:
     row = feature.row
     shown = f'"{feature.cpuinfo_flag}" in' if feature.cpuinfo_flag else "not shown in"
     cpuinfo = f"{shown} /proc/cpuinfo"
@@ -152,7 +163,7 @@ def _seen(feature: Feature) -> Iterator[str]:
 
 
 def first_model(feature: Feature) -> str | None:
-    """Return the first of QEMU's CPU models, in QEMU's order, that wants a feature in some version; kvm32 is none."""
+    """Find the first of QEMU's CPU models, in QEMU's order, that wants a feature in some version; kvm32 is none."""
     return _first_models().get(feature.name)
 
 
@@ -166,41 +177,16 @@ def _first_models() -> dict[str, str]:
     return found
 
 
-def _state(feature: Feature, inventory: Inventory) -> Iterator[Line]:
-    """Yield the state on a host: of the CPUs, and where they say more, of KVM and of what guests get."""
-    word = "here"
-    present = inventory.features[feature.name].cpus.get(Presence.PRESENT, ())
-    answer = _ask(feature, inventory, View.HARDWARE)
-    if answer.holds:
-        yield word, f"present on every CPU{_controls(feature, inventory)}"
-        word = ""
-    elif present:
-        yield word, f"present on {cpulist.describe(present)}"
-        word = ""
-    for reason in (*answer.against, *answer.unknown):
-        yield word, reason.text
-        word = ""
-    for unused in inventory.kvm_unused:
-        if unused.feature == feature.name:
-            yield "kvm", f"kvm_intel's parameter {unused.parameter} leaves it off"
+def _state(feature: Feature, inventory: Inventory) -> Iterator[Said]:
+    """Yield the state on a host, layer by layer: CPUs, KVM if that leaves it off, guests if KVM was asked."""
+    layers = inventory.layers(feature.name)
+    yield "here", "; ".join([layers.hardware.state.value, *details(inventory, layers.hardware)])
+    yield from (("", sentence(reason)) for reason in has_feature(inventory, feature.name).reasons)
+    if layers.kvm:
+        yield "kvm", left_off(layers.kvm)
     if inventory.nested is not None:
-        yield "guests", _guests(feature, inventory)
-
-
-def _guests(feature: Feature, inventory: Inventory) -> str:
-    answer = _ask(feature, inventory, View.NESTED)
-    return "KVM offers it" if answer.holds else "; ".join(r.text for r in (*answer.against, *answer.unknown))
-
-
-def _ask(feature: Feature, inventory: Inventory, view: View) -> Answer:
-    return has_features(inventory, view, "explain", Profile(feature.name, "", (feature.name,)))
-
-
-def _controls(feature: Feature, inventory: Inventory) -> str:
-    """Return what software may do with a control; "" for what is none, or where groups disagree."""
-    states = {group.decoded.controls.get(feature.name) for group in inventory.groups}
-    state = states.pop() if len(states) == 1 else None
-    return f", {state.value}" if state else ""
+        answer = has_feature(inventory, feature.name, View.NESTED)
+        yield "guests", "; ".join(map(told, answer.reasons)) or offered(True)
 
 
 # MSRs -------------------------------------------------------------------------------------------------------------
@@ -229,7 +215,7 @@ LAYOUTS: Final = {
 }
 
 
-def _msr(msr: Msr, inventory: Inventory) -> Iterator[Line]:
+def _msr(msr: Msr, inventory: Inventory) -> Iterator[Said]:
     """Yield what an MSR is, and its value on a host, bit by bit; its bits where there is no value."""
     yield "is", TITLES.get(msr.sdm, "Whether firmware allows VMX, and what else it allows")
     yield "sdm", f"Vol. 3D {msr.sdm}" if msr.sdm in TITLES else f'Vol. 3C, "{msr.sdm}"'
@@ -239,14 +225,13 @@ def _msr(msr: Msr, inventory: Inventory) -> Iterator[Line]:
         yield "", f"{msr_name(msr.true)} ({msr.true:#x}) has the last word on what must be 1"
     if msr.twin_of is not None:
         yield "", f"it has the last word on what {msr_name(msr.twin_of)} ({msr.twin_of:#x}) says must be 1"
-    values = {}
     for text, cpus in msr_states(inventory, msr.index):
         yield "here", f"{text} on {cpus}" if cpus else text
-        if text.startswith("0x"):
-            values[int(text, 16)] = cpus
-    for value, cpus in values.items():
+    states = inventory.msr_states(msr.index)
+    values = {state: cpus for state, cpus in states.items() if isinstance(state, int)}
+    for value, at in values.items():
         if len(values) > 1:
-            yield f"on {cpus}", f"{value:#018x}"
+            yield f"on {describe_cpus(inventory.host, at)}", state_text(value)
         yield from _bits(msr, value)
     if not values:
         yield "holds", ", ".join(_positions(msr))
@@ -263,17 +248,17 @@ def _positions(msr: Msr) -> Iterator[str]:
 # What is pasted ---------------------------------------------------------------------------------------------------
 
 
-def _msr_value(pasted: MsrValue) -> tuple[str, Iterator[Line]]:
+def _msr_value(pasted: MsrValue) -> Block:
     msr, value = pasted.msr, pasted.value
     return f"{msr.name} ({msr.index:#x}) = {value:#018x}", _rows(msr, value)
 
 
-def _rows(msr: Msr, value: int) -> Iterator[Line]:
+def _rows(msr: Msr, value: int) -> Iterator[Said]:
     yield "exists if", condition(msr)
     yield from _bits(msr, value)
 
 
-def _bits(msr: Msr, value: int) -> Iterator[Line]:
+def _bits(msr: Msr, value: int) -> Iterator[Said]:
     """Yield the state of each row; the names of rows that share one state are together."""
     by_state: dict[str, list[str]] = {}
     for row in msr.rows:
@@ -283,24 +268,23 @@ def _bits(msr: Msr, value: int) -> Iterator[Line]:
             by_state.setdefault(_row_state(msr, row, value), []).append(f"{row.name}[{msr.feature_bit(row)}]")
     for state, names in by_state.items():
         yield state, ", ".join(names)
-        if msr.true is not None and state == ControlState.FORCED.value:
+        if msr.true is not None and state == State.FORCED.value:
             yield "", f"unless {msr_name(msr.true)} says that they may be 0"
-    if unknown := value & ~msr.explained:
-        bits = ", ".join(str(bit) for bit in range(64) if unknown >> bit & 1)
-        yield "unknown", f"bits set that no source names: {bits}"
+    if unknown := [bits.low for bits in set_bits(msr, value) if bits.is_unknown]:
+        yield "unknown", unknown_bits_text(msr.index, unknown[::-1])
 
 
 def _row_state(msr: Msr, row: Flag, value: int) -> str:
     if msr.layout is Layout.PLAIN:
-        return "on" if value >> row.bit & 1 else "off"
+        return str((State.ON if value >> row.bit & 1 else State.OFF).value)
     if msr.twin_of is not None:
         state = control_state(row, msr, Missing.NOT_RECORDED, value)
     else:
         state = control_state(row, msr, value, Missing.ABSENT if msr.true is None else Missing.NOT_RECORDED)
-    return (state or ControlState.FORCED).value  # not known only for want of the TRUE MSR
+    return str((state or State.FORCED).value)  # not known only for want of the TRUE MSR
 
 
-def _flags(line: Sequence[Named]) -> Iterator[Line]:
+def _flags(line: Sequence[Named]) -> Iterator[Said]:
     known = [named.feature for named in line if named.feature]
     by_msr: dict[str, list[str]] = {}
     for feature in known:
@@ -322,7 +306,7 @@ def _flags(line: Sequence[Named]) -> Iterator[Line]:
     yield "", "names depend on the kernel: an older one shows fewer"
 
 
-def _lacking(pasted: Lacking, inventory: Inventory) -> Iterator[tuple[str, Iterable[Line]]]:
+def _lacking(pasted: Lacking, inventory: Inventory) -> Iterator[Block]:
     for named in (*pasted.missing, *pasted.extra):
         title = f"{named.text}: {'missing' if named in pasted.missing else 'not asked for'}"
         feature = named.feature
@@ -336,24 +320,24 @@ def _lacking(pasted: Lacking, inventory: Inventory) -> Iterator[tuple[str, Itera
         yield title, [("is", f"{feature.name}: {feature.row.sdm}{place}"), *beware, *_state(feature, inventory)]
 
 
-def _refused(pasted: Refused, inventory: Inventory) -> Iterator[tuple[str, Iterable[Line]]]:
+def _refused(pasted: Refused, inventory: Inventory) -> Iterator[Block]:
     for cpu, mismatches in pasted.cpus.items():
         silent = [("beware", "this kernel does not say what differs; later ones print offsets")]
         title = f"kvm_intel refuses CPU {cpu}: its VMCS config differs from the reference CPU's"
         yield title, [] if mismatches else silent
         yield from (_mismatch(each, cpu) for each in mismatches)
     answer = consistent(inventory)
-    reasons = [("here", reason.text) for reason in (*answer.against, *answer.unknown)]
+    reasons = [("here", sentence(reason)) for reason in answer.reasons]
     yield "MSRs of this host", reasons or [("here", "the MSRs of all CPUs agree")]
 
 
-def _mismatch(mismatch: Mismatch, cpu: int) -> tuple[str, Iterator[Line]]:
+def _mismatch(mismatch: Mismatch, cpu: int) -> Block:
     word = WORDS.get(mismatch.offset)
     title = f"offset {mismatch.offset}: {f'vmcs_config.{word.field}' if word else 'no field of vmcs_config'}"
     return title, _differences(mismatch, cpu)
 
 
-def _differences(mismatch: Mismatch, cpu: int) -> Iterator[Line]:
+def _differences(mismatch: Mismatch, cpu: int) -> Iterator[Said]:
     word = WORDS.get(mismatch.offset)
     if word is None:
         yield "beware", "vmxd knows the layout that Linux has since 6.12 on x86-64; this kernel has another"
@@ -364,17 +348,11 @@ def _differences(mismatch: Mismatch, cpu: int) -> Iterator[Line]:
     yield "from", f"{scope}{msr.name} ({msr.index:#x}), bits {word.shift + 31}:{word.shift}"
     if msr.layout is Layout.CONTROLS:
         yield "", "1 in bits 63:32: it may be 1" if word.shift else "1 in bits 31:0: it must be 1"
-    for bit in range(32):
-        if (mismatch.reference ^ mismatch.value) >> bit & 1:
-            here, there = mismatch.value >> bit & 1, mismatch.reference >> bit & 1
-            name = _name_at(msr, bit + word.shift)
-            yield f"bit {bit + word.shift}", f"{name}: {here} on CPU {cpu}, {there} on the reference"
-
-
-def _name_at(msr: Msr, position: int) -> str:
-    for row in msr.rows:
-        if isinstance(row, Field) and row.low <= position <= row.high:
-            return row.name
-        if isinstance(row, Flag) and row.bit == (position % 32 if isinstance(row, Control) else position):
-            return row.name
-    return "a bit without a name"
+    values = [value << word.shift for value in (mismatch.value, mismatch.reference)]
+    for bits in reversed(list(set_bits(msr, values[0] ^ values[1]))):
+        here, there = ((value >> bits.low) & ((2 << (bits.high - bits.low)) - 1) for value in values)
+        name = "a bit without a name" if bits.is_unknown else bits.name
+        yield (
+            f"bit{'s' * (bits.high != bits.low)} {bits.position}",
+            f"{name}: {here} on CPU {cpu}, {there} on the reference",
+        )

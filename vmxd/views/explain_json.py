@@ -7,9 +7,8 @@ from typing import Final
 
 import vmxd
 from vmxd.cpulist import format_cpus
-from vmxd.model.answers import View, has_features
+from vmxd.model.answers import View, has_feature
 from vmxd.model.inventory import Inventory
-from vmxd.model.profiles import Profile
 from vmxd.tables import Feature
 from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.first_seen import first_seen
@@ -17,13 +16,13 @@ from vmxd.tables.needs import NEEDS
 from vmxd.tables.rows import Msr
 from vmxd.views.explain import LAYOUTS, TITLES, first_model, needed_by
 from vmxd.views.json import Json, feature_document, feature_state, host_document, msr_document, msr_state
-from vmxd.views.words import standing
+from vmxd.views.words import told
 
 EXPLAIN_SCHEMA: Final = "vmxd.explain/1"
 
 
 def explain_document(subjects: Sequence[Feature | Msr], inventory: Inventory) -> Json:
-    """Return what each feature and MSR is and how it stands on the host."""
+    """Make what each feature and MSR is and how it stands on the host."""
     return {
         "schema": EXPLAIN_SCHEMA,
         "vmxd": vmxd.__version__,
@@ -37,7 +36,7 @@ def explain_document(subjects: Sequence[Feature | Msr], inventory: Inventory) ->
 
 def _feature(feature: Feature, inventory: Inventory) -> Json:
     first = first_seen(feature.name)
-    unused = [each.parameter for each in inventory.kvm_unused if each.feature == feature.name]
+    layers = inventory.layers(feature.name)
     return {
         "feature": feature_document(feature),
         "exists_if_any": [] if feature.msr is None else msr_document(feature.msr)["exists_if_any"],
@@ -47,14 +46,13 @@ def _feature(feature: Feature, inventory: Inventory) -> Json:
         "first_seen": None if first is None else {"cpu": first.cpu, "year": first.year},
         "first_qemu_model": first_model(feature),
         "here": {
-            **feature_state(inventory.features[feature.name]),
-            "state": standing(inventory, feature).word,
+            **feature_state(layers.hardware),
             "reasons": _reasons(feature, inventory, View.HARDWARE),
-            "unused_by_kvm": unused[0] if unused else None,
+            "unused_by_kvm": layers.kvm,
             "guests": None
             if inventory.nested is None
             else {
-                "value": inventory.nested.values[feature.name],
+                "value": layers.guest,
                 "reasons": _reasons(feature, inventory, View.NESTED),
             },
         },
@@ -62,8 +60,7 @@ def _feature(feature: Feature, inventory: Inventory) -> Json:
 
 
 def _reasons(feature: Feature, inventory: Inventory, view: View) -> list[str]:
-    answer = has_features(inventory, view, "explain", Profile(feature.name, "", (feature.name,)))
-    return [reason.text for reason in (*answer.against, *answer.unknown)]
+    return [told(reason) for reason in has_feature(inventory, feature.name, view).reasons]
 
 
 def _msr(msr: Msr, inventory: Inventory) -> Json:

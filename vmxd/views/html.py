@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from importlib import resources
 from typing import Final
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from vmxd.views.lines import printable
@@ -23,9 +24,16 @@ def render(package: str, name: str, **values: object) -> tuple[str, str]:
     The template has the policy, the style sheet and the script as ``policy``, ``style`` and ``script``. The policy
     allows these two by their hashes and nothing else. Every other text is escaped, and holds no control character.
     """
+    template, style, script = _read(package, name)
+    policy = _POLICY.format(style=_hash(style), script=_hash(script))
+    ours = {"policy": Markup(policy), "style": Markup(style), "script": Markup(script)}  # noqa: S704 (our own)
+    return template.render(**ours, **values), policy
+
+
+@functools.cache
+def _read(package: str, name: str) -> tuple[Template, str, str]:
     templates = resources.files(package) / "templates"
     page, style, script = ((templates / f"{name}.{suffix}").read_text("utf-8") for suffix in ("html", "css", "js"))
-    policy = _POLICY.format(style=_hash(style), script=_hash(script))
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -34,8 +42,7 @@ def render(package: str, name: str, **values: object) -> tuple[str, str]:
         lstrip_blocks=True,
     )
     environment.filters["count"] = "{:,}".format
-    ours = {"style": Markup(style), "script": Markup(script)}  # noqa: S704 (our own)
-    return environment.from_string(page).render(policy=Markup(policy), **ours, **values), policy  # noqa: S704
+    return environment.from_string(page), style, script
 
 
 def _hash(text: str) -> str:

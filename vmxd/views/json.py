@@ -6,6 +6,7 @@ Values of 64 bits are hex strings, since many readers keep numbers as doubles; C
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -14,27 +15,31 @@ from vmxd.cpulist import format_cpus
 from vmxd.model.compare import Group
 from vmxd.model.decode import cpuinfo_flags
 from vmxd.model.facts import Failed, Missing, MsrState
-from vmxd.model.inventory import FeatureCpus, Inventory
+from vmxd.model.inventory import Inventory
 from vmxd.model.kvm import NestedView
+from vmxd.model.states import CpuStates, by_cpus
 from vmxd.tables import Feature, msr_name
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import AllOf, Control, Field, Flag, MayBeZero, Msr, Unnamed
 from vmxd.tables.versions import SOURCES
+from vmxd.views.words import verdict_hint, verdict_sentence
 
 SHOW_SCHEMA: Final = "vmxd.show/1"
 FEATURES_SCHEMA: Final = "vmxd.features/1"
 
 Json = dict[str, Any]
+_OBEYED: Final = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 Row = TypeVar("Row")
 
 
 def to_json(document: Json) -> str:
-    """Return a document as JSON text, newline at the end."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    """Write a document as JSON, newline at the end; what a terminal would obey is escaped."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    return _OBEYED.sub(lambda match: json.dumps(match[0])[1:-1], text) + "\n"
 
 
 def inventory_document(inventory: Inventory, chosen: Collection[str] | None = None) -> Json:
-    """Return what ``vmxd show --json`` prints; chosen: the features, numbers and bits to have, None: all."""
+    """Make what ``vmxd show --json`` prints; chosen: the features, numbers and bits to have, None: all."""
     host, verdict = inventory.host, inventory.verdict
     return {
         "schema": SHOW_SCHEMA,
@@ -43,8 +48,8 @@ def inventory_document(inventory: Inventory, chosen: Collection[str] | None = No
         "host": host_document(inventory),
         "status": verdict.status.value,
         "usable": verdict.usable,
-        "reason": verdict.reason,
-        "hint": verdict.hint,
+        "reason": verdict_sentence(verdict),
+        "hint": verdict_hint(verdict),
         "notes": list(host.notes),
         "cpus": {
             "online": format_cpus(host.online),
@@ -80,7 +85,7 @@ def inventory_document(inventory: Inventory, chosen: Collection[str] | None = No
 
 
 def host_document(inventory: Inventory) -> Json:
-    """Return what a host is."""
+    """Make what a host is."""
     identity = inventory.identity
     return {
         "vendor": identity.vendor,
@@ -93,11 +98,12 @@ def host_document(inventory: Inventory) -> Json:
     }
 
 
-def feature_state(feature: FeatureCpus) -> Json:
-    """Return a feature over the CPUs."""
+def feature_state(feature: CpuStates) -> Json:
+    """Make a feature over the CPUs."""
     return {
+        "state": feature.state.value,
         "value": feature.value,
-        "cpus": {presence.value: format_cpus(cpus) for presence, cpus in feature.cpus.items()},
+        "cpus": {presence.value: format_cpus(cpus) for presence, cpus in feature.presence.items()},
     }
 
 
@@ -106,10 +112,7 @@ def _chosen(rows: Mapping[str, Row], chosen: Collection[str] | None) -> dict[str
 
 
 def _by_kind(kinds: Mapping[int, str]) -> dict[str, str]:
-    cpus: dict[str, list[int]] = {}
-    for cpu, kind in sorted(kinds.items()):
-        cpus.setdefault(kind, []).append(cpu)
-    return {kind: format_cpus(of) for kind, of in cpus.items()}
+    return {kind: format_cpus(cpus) for kind, cpus in by_cpus((kinds[cpu], (cpu,)) for cpu in sorted(kinds)).items()}
 
 
 def _group(group: Group) -> Json:
@@ -144,14 +147,14 @@ def _nested(nested: NestedView) -> Json:
 
 
 def msr_state(state: MsrState) -> Json:
-    """Return what is known of an MSR."""
+    """Make what is known of an MSR."""
     if isinstance(state, int):
         return {"state": "value", "value": f"{state:#018x}"}
     return {"state": "failed", "errno": state.errno} if isinstance(state, Failed) else {"state": state.value}
 
 
 def tables_document(features: Sequence[Feature]) -> Json:
-    """Return what ``vmxd features --json`` prints: every MSR, and the features that were asked for."""
+    """Make what ``vmxd features --json`` prints: every MSR, and the features that were asked for."""
     return {
         "schema": FEATURES_SCHEMA,
         "vmxd": vmxd.__version__,
@@ -162,7 +165,7 @@ def tables_document(features: Sequence[Feature]) -> Json:
 
 
 def msr_document(msr: Msr) -> Json:
-    """Return one MSR: its bits and numbers (those of a TRUE MSR are its twin's), and when it exists."""
+    """Make one MSR: its bits and numbers (those of a TRUE MSR are its twin's), and when it exists."""
     own_rows = () if msr.twin_of is not None else msr.rows
     return {
         "name": msr.name,
@@ -184,7 +187,7 @@ def msr_document(msr: Msr) -> Json:
 
 
 def feature_document(feature: Feature) -> Json:
-    """Return one feature with all its names; ``value_bit`` is the bit of the MSR that says whether it can be used."""
+    """Make one feature with all its names; ``value_bit`` is the bit of the MSR that says whether it can be used."""
     row, msr = feature.row, feature.msr
     document: Json = {"name": feature.name, "kind": _kind(feature)}
     if msr is not None and isinstance(row, Flag):

@@ -76,13 +76,14 @@ def _wrap(text: str, width: int) -> list[str]:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = None) -> list[Line]:
-    """Lay out rows in aligned columns under their headers, columns of numbers to the right.
+    """Lay out rows in aligned columns under their headers, if there are any; columns of numbers to the right.
 
     width: columns of the terminal, into which the widest texts are wrapped; numbers never are. None: do not wrap.
     """
-    cells = [tuple(map(printable, row)) for row in (headers, *rows)]
-    right = [is_numeric(row[column] for row in cells[1:]) for column in range(len(headers))]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+    body = [tuple(map(printable, row)) for row in rows]
+    cells = [tuple(headers), *body] if headers else body
+    right = [is_numeric(column) for column in zip(*body, strict=True)] or [False] * len(headers)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     texts = [column for column, number in enumerate(right) if not number]
     while width is not None and texts and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
         widest = max(texts, key=widths.__getitem__)
@@ -91,14 +92,14 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], width: int | No
         widths[widest] -= 1
     lines: list[Line] = []
     for number, row in enumerate(cells):
-        wrapped = [_wrap(cell, widths[column]) for column, cell in enumerate(row)]
+        wrapped = [[cell] if width is None else _wrap(cell, widths[column]) for column, cell in enumerate(row)]
         for at in range(max(map(len, wrapped))):
             columns = [each[at] if at < len(each) else "" for each in wrapped]
             text = _GAP.join(
                 f"{cell:>{widths[column]}}" if right[column] else f"{cell:<{widths[column]}}"
                 for column, cell in enumerate(columns)
             )
-            lines.append(((text, Tone.PLAIN if number else Tone.FAINT),))
+            lines.append(((text, Tone.FAINT if headers and not number else Tone.PLAIN),))
     return lines
 
 

@@ -15,10 +15,11 @@ from prometheus_client.exposition import generate_latest as generate_text
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from vmxd.model.decode import Presence, Status
+from vmxd.model.decode import Status
 from vmxd.model.facts import Missing
 from vmxd.model.inventory import Inventory
 from vmxd.model.kvm import NestedStatus
+from vmxd.model.states import Presence
 from vmxd.tables import FEATURES, msr_name
 
 CPU_SERIES_MAX: Final = 64
@@ -89,7 +90,7 @@ class HostCollector(Collector):
             if cpus.name not in self.features:
                 continue
             for presence in (Presence.PRESENT, Presence.ABSENT, Presence.FAILED):
-                disagreeing.add_metric((cpus.name, presence.value), cpus.count(presence))
+                disagreeing.add_metric((cpus.name, presence.value), len(cpus.presence.get(presence, ())))
         yield disagreeing
 
     def _status(self) -> Iterator[Metric]:

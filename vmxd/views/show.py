@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from vmxd.model.inventory import Inventory
+from vmxd.model.states import State
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature
+from vmxd.tables.bits import is_whole
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import AllOf, Control, Field, Flag, Msr, Unnamed
 from vmxd.views.lines import Line, Part, Tone, beside
-from vmxd.views.words import (
-    DIFFERS,
-    OFF,
-    UNKNOWN,
-    Standing,
-    condition,
-    firmware_bits,
-    msr_states,
-    standing,
-    summary_lines,
-)
+from vmxd.views.words import condition, details, feature_details, msr_states, other_names, summary_lines
 
 _LABEL: Final = 12
 _MSR: Final = max(len(msr.name) for msr in MSRS)
@@ -29,44 +20,35 @@ _NAME: Final = max(len(name) for name in FEATURES)
 _STATE: Final = 7
 _NARROW: Final = 60
 """Columns below which names do not stand in a column of their own."""
-WORD_TONES: Final = {OFF: Tone.FAINT, UNKNOWN: Tone.DOUBT, DIFFERS: Tone.BAD, "invalid": Tone.BAD}
+WORD_TONES: Final = {
+    State.OFF.value: Tone.FAINT,
+    State.UNKNOWN.value: Tone.DOUBT,
+    State.DIFFERS.value: Tone.BAD,
+    State.INVALID.value: Tone.BAD,
+}
 _HEAD: Final = ("host", "cpu", "status", "profile", "note")
 """The lines of the summary that stand above a choice of features."""
 
 
-class Only(enum.Enum):
-    """Which features to show. Each is one of the first three; what is inconsistent is one of these too."""
-
-    PRESENT = "present"
-    """Known to be on every CPU."""
-    MISSING = "missing"
-    """Known not to be on some CPU."""
-    UNKNOWN = "unknown"
-    """Neither: not known on some CPU, and nowhere known to be missing."""
-    INCONSISTENT = "inconsistent"
-    """CPUs disagree."""
+ONLY: Final = {"missing": False, "present": True, "unknown": None}
+"""Which features to show, by the answer to whether every CPU has them; also "inconsistent", those of any answer."""
 
 
-def choose(inventory: Inventory, only: Collection[Only]) -> frozenset[str]:
-    """Return the names of the features that are any of these."""
-    disagreeing = {feature.name for feature in inventory.disagreeing}
-    presence = {True: Only.PRESENT, False: Only.MISSING, None: Only.UNKNOWN}
+def choose(inventory: Inventory, only: Collection[str]) -> frozenset[str]:
+    """Choose the features that are any of these: words of ONLY, or inconsistent."""
+    answers = {ONLY[word] for word in only if word in ONLY}
+    disagreeing = {feature.name for feature in inventory.disagreeing} if "inconsistent" in only else set()
     return frozenset(
         name
-        for name, feature in inventory.features.items()
-        if presence[feature.everywhere] in only
-        or (Only.INCONSISTENT in only and (name in disagreeing or _word(inventory, name) == DIFFERS))
+        for name, states in inventory.features.items()
+        if states.everywhere in answers or name in disagreeing or ("inconsistent" in only and len(states.known) > 1)
     )
-
-
-def _word(inventory: Inventory, name: str) -> str:
-    return standing(inventory, FEATURES[name]).word
 
 
 def show_lines(
     inventory: Inventory, chosen: Collection[str] | None = None, *, long: bool = False, width: int | None = None
 ) -> list[Line]:
-    """Return what is shown.
+    """Lay out a host and its features.
 
     chosen: names of features, numbers and bits to show, below a shorter summary; None: all.
     long: with the SDM's words, bits and other names. width: columns of the terminal; None: do not wrap.
@@ -103,37 +85,39 @@ def _tone(inventory: Inventory, word: str) -> Tone:
 # Features by MSR --------------------------------------------------------------------------------------------------
 
 
+Rows = dict[str, tuple[str, list[str]]]
+"""By name: a number or the word for a state, and details."""
+
+
 def _sections(
     inventory: Inventory, chosen: Collection[str] | None, *, long: bool, width: int | None
 ) -> Iterator[list[Line]]:
-    sections = {msr: _rows(inventory, msr) for msr in MSRS if msr.twin_of is None}
-    derived = {name: standing(inventory, each) for name, each in FEATURES.items() if each.msr is None}
-    shown = {
-        msr: {name: state for name, state in rows.items() if chosen is None or name in chosen}
-        for msr, rows in [*sections.items(), (None, derived)]
-    }
-    for msr, rows in shown.items():
-        whole = {row.name for row in msr.rows if isinstance(row, Field) and row.high - row.low == 63} if msr else set()
+    for msr in [*(msr for msr in MSRS if msr.twin_of is None), None]:
+        rows = {name: row for name, row in _rows(inventory, msr).items() if chosen is None or name in chosen}
         named = {row.name for row in msr.rows if not isinstance(row, Unnamed)} if msr else set()
         if not rows and (msr is None or (chosen is not None and named.isdisjoint(chosen))):
             continue
-        section: list[Line] = [(("derived", Tone.TITLE),)]
-        if msr is not None:
-            section = list(_heading(inventory, msr, width, long=long))
-        for name, state in rows.items():
+        section: list[Line] = list(_heading(inventory, msr, width, long=long)) if msr else [(("derived", Tone.TITLE),)]
+        whole = {row.name for row in msr.rows if isinstance(row, Field) and is_whole(row)} if msr else set()
+        for name, (word, texts) in rows.items():
             if name not in whole:
-                section += _row(name, state, width)
+                section += _row(name, word, texts, width)
                 section += [line for text in (_long(msr, name) if long else ()) for line in _aside(text, width)]
         yield section
 
 
-def _rows(inventory: Inventory, msr: Msr) -> dict[str, Standing]:
-    """Return the rows of an MSR: its numbers, then its bits."""
-    fields = [row.name for row in msr.rows if isinstance(row, Field) and row.name in inventory.fields]
-    rows = {name: Standing(str(inventory.fields[name]), ()) for name in fields}
-    if msr.index == IA32_FEATURE_CONTROL:
-        return rows | firmware_bits(inventory)
-    return rows | {name: standing(inventory, each) for name, each in FEATURES.items() if each.msr is msr}
+def _rows(inventory: Inventory, msr: Msr | None) -> Rows:
+    """Say the rows of an MSR, its numbers, then its bits; of None the derived features."""
+    rows: Rows = {}
+    for row in msr.rows if msr else ():
+        if isinstance(row, Field) and row.name in inventory.fields:
+            rows[row.name] = str(inventory.fields[row.name]), []
+    if msr and msr.index == IA32_FEATURE_CONTROL:
+        rows |= {name: (bit.state.value, details(inventory, bit)) for name, bit in inventory.firmware.items()}
+    for name, feature in FEATURES.items():
+        if feature.msr is msr:
+            rows[name] = inventory.features[name].state.value, feature_details(inventory, name)
+    return rows
 
 
 def _heading(inventory: Inventory, msr: Msr, width: int | None, *, long: bool) -> Iterator[Line]:
@@ -145,7 +129,7 @@ def _heading(inventory: Inventory, msr: Msr, width: int | None, *, long: bool) -
         head: list[Part] = [(f"{each.name:<{_MSR}}", Tone.TITLE), (f"  {f'{each.index:#x}':>5}  ", Tone.FAINT)]
         first, *more = msr_states(inventory, each.index)
         if each.index in inventory.msrs and inventory.msrs[each.index].differing:
-            yield from beside(head, (DIFFERS, Tone.BAD), _NAME + 4, width)
+            yield from beside(head, (State.DIFFERS.value, Tone.BAD), _NAME + 4, width)
             more = [first, *more]
         else:
             yield from beside(head, (first[0], Tone.PLAIN), _NAME + 4, width)
@@ -159,19 +143,15 @@ def _exists(msr: Msr) -> str:
     return f"exists if {condition(msr)}" if msr.exists_if else "exists wherever VMX does"
 
 
-def _row(name: str, state: Standing, width: int | None) -> list[Line]:
+def _row(name: str, word: str, texts: list[str], width: int | None) -> list[Line]:
     names = 0 if width is not None and width < _NARROW else _NAME
-    tone = WORD_TONES.get(state.word, Tone.PLAIN)
-    said = Tone.FAINT if state.word == OFF else Tone.PLAIN
-    head: list[Part] = [(f"  {name:<{names}}  ", Tone.PLAIN), (f"{state.word:<{_STATE}}  ", tone)]
+    tone = WORD_TONES.get(word, Tone.PLAIN)
+    said = Tone.FAINT if word == State.OFF.value else Tone.PLAIN
+    head: list[Part] = [(f"  {name:<{names}}  ", Tone.PLAIN), (f"{word:<{_STATE}}  ", tone)]
     column = names + _STATE + 6
-    if width is None:
-        return beside(head, ("; ".join(state.details), said), column, None)
-    first, *more = state.details or ("",)
+    first, *more = texts if texts and width is not None else ("; ".join(texts),)
     lines = beside(head, (first, said), column, width)
-    for detail in more:
-        lines += beside([], (detail, said), column, width)
-    return lines
+    return lines + [line for text in more for line in beside([], (text, said), column, width)]
 
 
 # --long -----------------------------------------------------------------------------------------------------------
@@ -192,7 +172,7 @@ def _long(msr: Msr | None, name: str) -> Iterator[str]:
         high, low = msr.feature_bit(feature.row), feature.row.bit
         bits = f"bits {high} (may be 1) and {low} (must be 1)" if isinstance(feature.row, Control) else f"bit {high}"
         yield f"{feature.row.sdm}: {bits}"
-    if feature and (names := _names(feature)):
+    if feature and (names := list(other_names(feature))):
         yield ", ".join(names)
 
 
@@ -203,13 +183,3 @@ def _of_several(feature: Feature) -> str:
 
 def _place(row: Flag | Field) -> str:
     return f"{row.sdm}: " + (f"bit {row.bit}" if isinstance(row, Flag) else f"bits {row.high}:{row.low}")
-
-
-def _names(feature: Feature) -> list[str]:
-    row = feature.row
-    names = [f"{feature.cpuinfo_flag} (cpuinfo)" if feature.cpuinfo_flag else None, feature.linux_name, feature.macro]
-    if row.qemu == row.libvirt:
-        names.append(row.qemu)
-    else:
-        names += [f"{row.qemu} (QEMU)" if row.qemu else None, f"{row.libvirt} (libvirt)" if row.libvirt else None]
-    return [name for name in names if name]

@@ -1,44 +1,111 @@
-"""What is said of a host, in words: the summary, and the states of MSRs and features. The views lay it out."""
+"""What is said of a host, in words: each finding, state and count once. The views lay it out."""
 
 from __future__ import annotations
 
-import functools
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterator
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
 
 from vmxd import cpulist
-from vmxd.model.answers import consistent
-from vmxd.model.compare import Group
-from vmxd.model.decode import ControlState, Presence
+from vmxd.model.answers import consistent, is_nested_off
+from vmxd.model.decode import Status
 from vmxd.model.facts import Failed, Host, Missing, MsrState, Parameter, Source
+from vmxd.model.findings import (
+    BrokenRule,
+    Cause,
+    CpusDiffer,
+    Doubted,
+    FailedReads,
+    Finding,
+    GuestsGetNoVmx,
+    GuestsLack,
+    GuestsNotKnown,
+    Judged,
+    Lacks,
+    LeftOff,
+    NotCompared,
+    Note,
+    NothingKnown,
+    NotJudged,
+    NotKnown,
+    UnknownBits,
+    findings,
+)
 from vmxd.model.inventory import Inventory
 from vmxd.model.kvm import NestedStatus
 from vmxd.model.profiles import Fit
+from vmxd.model.states import CpuStates, Why
+from vmxd.model.status import Verdict
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
-from vmxd.tables.errnos import explain, explain_kvm
-from vmxd.tables.rows import Bit, Flag, Msr
+from vmxd.tables.errnos import Errno, explain, explain_kvm
+from vmxd.tables.rows import Bit, Msr
+
+_NAMED: Final = 3
+"""Features that a sentence on many names."""
+
+
+# Whether VMX may be used --------------------------------------------------------------------------------------------
 
 _STATUS: Final = {
-    "usable": "VMX may be used",
-    "disabled_by_firmware": "firmware has locked VMX off in IA32_FEATURE_CONTROL",
-    "smx_only": "firmware allows VMX inside SMX (Intel TXT) only",
-    "unlocked": "IA32_FEATURE_CONTROL is not locked, so VMXON faults",
-    "no_vmx": "there is no VMX",
-    "unreadable": "the CPU has or may have VMX, but its MSRs cannot be read",
-    "unknown": "whether VMX may be used is not known: IA32_FEATURE_CONTROL was not recorded or could not be read",
+    "usable": "VMX may be used{where}",
+    "disabled_by_firmware": "firmware has locked VMX off{where} in IA32_FEATURE_CONTROL",
+    "smx_only": "firmware allows VMX{where} inside SMX (Intel TXT) only",
+    "unlocked": "IA32_FEATURE_CONTROL is not locked{where}, so VMXON faults",
+    "no_vmx": "there is no VMX{where}",
+    "unreadable": "the CPU {has} VMX, but its MSRs cannot be read{where}",
+    "unknown": "whether VMX may be used is not known{where}",
 }
-_NOISE: Final = re.compile(
-    r"\((?:R|TM)\)|\b(?:CPU|Processor)\b|\bIntel(?=\W+[A-Z])|\b\d+(?:st|nd|rd|th) Gen\b|(?:\b0 )?@ *[\d.]+\+? ?GHz",
-    re.IGNORECASE,
-)
+_STATUS_HINTS: Final = {
+    Status.DISABLED_BY_FIRMWARE: "enable VT-x in the firmware setup, then power-cycle",
+    Status.SMX_ONLY: "enable VMX outside SMX in the firmware setup, or boot with tboot",
+    Status.UNLOCKED: "boot a kernel with CONFIG_IA32_FEAT_CTL, which locks it",
+}
 
 
 def status_sentence(status: str) -> str:
     """Word a status, as in vmx_status; one that this vmxd does not know is its own word."""
-    return _STATUS.get(status, status)
+    cause = ": IA32_FEATURE_CONTROL was not recorded or could not be read" if status == "unknown" else ""
+    return _STATUS.get(status, status).format(where="", has="has or may have") + cause
+
+
+def verdict_sentence(verdict: Verdict) -> str:  # noqa: PLR0911 (one a status)
+    """Word the status of a host, with the CPUs that have it if not all do, and what shows it."""
+    if not verdict.cpus:
+        return "no CPU was read"
+    where = "" if verdict.everywhere else f" on {cpulist.describe(verdict.cpus)}"
+    text = _STATUS[verdict.status.value].format(where=where, has="has" if verdict.vmx_flag else "may have")
+    match verdict.status:
+        case Status.NO_VMX if verdict.vmx_flag:
+            return f"IA32_VMX_BASIC reads 0{where}: a hypervisor shows the vmx flag but hides VMX"
+        case Status.NO_VMX:
+            return f"{text}: /proc/cpuinfo shows no vmx flag"
+        case Status.UNREADABLE:
+            return f"{text}: {errno_text(explain(verdict.failed or ''))}"
+        case Status.UNKNOWN if verdict.failed:
+            return f"{text}: IA32_FEATURE_CONTROL cannot be read: {errno_text(explain(verdict.failed))}"
+        case Status.UNKNOWN:
+            return f"{text}: IA32_FEATURE_CONTROL was not recorded"
+    return text
+
+
+def verdict_hint(verdict: Verdict) -> str | None:
+    """Name the next step, None if nothing needs doing."""
+    if not verdict.cpus:
+        return "see --cpus and --skip-isolated"
+    if verdict.failed:
+        return explain(verdict.failed).hint
+    if verdict.status is not Status.NO_VMX:
+        return _STATUS_HINTS.get(verdict.status)
+    if verdict.vmx_flag:
+        return "expose VMX to this guest"
+    if verdict.is_svm:
+        return "AMD's virtualization is SVM, which vmxd does not read"
+    return "this is a guest: its hypervisor would have to offer it nested VMX" if verdict.in_guest else None
+
+
+def errno_text(errno: Errno) -> str:
+    """Say what an errno means, with its name."""
+    return f"{errno.meaning} ({errno.name})"
 
 
 def failed_sentence(count: int) -> str:
@@ -46,13 +113,134 @@ def failed_sentence(count: int) -> str:
     return f"an MSR could not be read on {count:,} CPU{'s' * (count != 1)}"
 
 
-def short_model_name(name: str) -> str:
-    """Shorten a CPU's model name: no trademarks, generation, frequency, nor words that most names have."""
-    return " ".join(_NOISE.sub(" ", name).split()) or name
+# Findings -----------------------------------------------------------------------------------------------------------
+
+LABELS: Final[dict[type[Finding], str]] = {
+    FailedReads: "failed",
+    CpusDiffer: "differ",
+    UnknownBits: "unknown",
+    BrokenRule: "broken",
+    LeftOff: "kvm",
+    Doubted: "kvm",
+    Note: "note",
+}
+"""What a finding about a host is called, in a word."""
+
+
+def told(finding: Finding) -> str:
+    """Say a finding and the next step."""
+    return sentence(finding) + (f" (hint: {step})" if (step := next_step(finding)) else "")
+
+
+def next_step(finding: Finding) -> str | None:
+    """Name the next step, None if there is none."""
+    match finding:
+        case Judged(verdict=verdict, features=()):
+            return verdict_hint(verdict)
+        case GuestsNotKnown(errno=str(name)):
+            return explain_kvm(name).hint
+    return None
+
+
+def sentence(finding: Finding) -> str:  # noqa: PLR0911 (one a kind)
+    """Say a finding in a sentence, without a capital and without a full stop."""
+    cpus = cpulist.describe(finding.cpus)
+    match finding:
+        case Judged(verdict=verdict):
+            return verdict_sentence(verdict)
+        case NotJudged():
+            return f"whether VMX may be used on {cpus} is not known"
+        case FailedReads(errno=errno, msrs=msrs):
+            return f"{count(len(msrs), 'MSR')} could not be read on {cpus}: {errno_text(explain(errno))}"
+        case NotCompared():
+            return f"{cpus} could not be read, or not wholly" if finding.cpus else "no CPU was read"
+        case CpusDiffer(host=host, msrs=msrs, features=features):
+            differ = f"{describe_cpus(host, finding.cpus)} differ{'s' * (len(finding.cpus) == 1)}"
+            return f"{differ} in {', '.join(map(msr_name, msrs))} ({', '.join(features) or 'no named feature'})"
+        case UnknownBits(msr=msr, bits=bits):
+            return unknown_bits_text(msr, bits)
+        case BrokenRule(rule=rule):
+            return f"{cpus} break{'s' * (len(finding.cpus) == 1)} {rule.name}: {rule.says}"
+        case LeftOff(parameter=name, value=value, features=features):
+            return f"{name}={parameter_text(value)} leaves off what every CPU has: {', '.join(features)}"
+        case Doubted(parameters=parameters):
+            off = ", ".join(f"{name}={parameter_text(value)}" for name, value in parameters)
+            return f"{off}: whether the CPUs have what is left off is not known"
+        case Note(text=text):
+            return text
+    return _reason(finding, cpus)
+
+
+def _reason(finding: Finding, cpus: str) -> str:  # noqa: PLR0911 (one a kind)
+    """Say why a feature that was asked for is not there, or not known."""
+    names = _are(finding.features)
+    match finding:
+        case Lacks(everywhere=everywhere, cause=cause):
+            where = "every CPU" if everywhere else cpus
+            return f"{names} missing on {where}: {_cause(finding.features[0], cause)}"
+        case NotKnown(msr=msr, why=Failed(errno)):
+            return f"{names} not known: {msr_name(msr)} could not be read on {cpus}: {errno_text(explain(errno))}"
+        case NotKnown(msr=msr):
+            return f"{names} not known: {msr_name(msr)} was not recorded on {cpus}"
+        case NothingKnown(verdict=verdict):
+            return f"{names} not known: {verdict_sentence(verdict)}"
+        case GuestsGetNoVmx(is_nested_off=off):
+            return f"KVM offers no VMX to guests{': nested=N' * off}"
+        case GuestsLack(cause=cause, parameter=parameter, hardware=hardware):
+            has = {
+                True: "the hardware has it",
+                False: "the hardware lacks it too",
+                None: "of the hardware it is not known",
+            }
+            why = left_off(parameter) if parameter else has[hardware]
+            return f"{names} {offered(False)}: {_cause(finding.features[0], cause)}; {why}"
+        case GuestsNotKnown(errno=str(name)):
+            return f"what KVM offers to guests is not known: {errno_text(explain_kvm(name))}"
+        case GuestsNotKnown(is_asked=False):
+            return "what KVM offers to guests is not known: KVM was not asked"
+        case GuestsNotKnown():
+            return f"{names} not known: KVM did not say"
+    raise TypeError(finding)
+
+
+def _are(names: Sequence[str]) -> str:
+    """Name the first of several features, and their verb."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more} {'is' if len(names) == 1 else 'are'}"
+
+
+def _cause(name: str, cause: Cause) -> str:
+    row = FEATURES[cause.part or name].row
+    called = f" ({row.libvirt or row.qemu})" if row.libvirt or row.qemu else ""
+    bits = " and ".join(f"{msr_name(bit.msr)}[{bit.bit}]" for bit in cause.bits)
+    are = f"{'is' if len(cause.bits) == 1 else 'are'} {int(cause.is_set)}"
+    if cause.absent:
+        absent = ", since ".join(f"there is no {msr_name(index)}" for index in cause.absent)
+        text = f"{absent}, since {f'{bits} {are}' if bits else 'there is no VMX'}{called}"
+        return f"it takes {cause.part}, and {text}" if cause.part else text
+    return f"it takes {bits}, which {are}{called}" if cause.part else f"{bits} {are}{called}"
+
+
+def unknown_bits_text(msr: int, bits: Collection[int]) -> str:
+    """Name the bits of an MSR that are set and that no row explains."""
+    return f"{msr_name(msr)}[{','.join(map(str, bits))}] set, and no source names it"
+
+
+def left_off(parameter: str) -> str:
+    """Say that KVM leaves a feature off."""
+    return f"left off by KVM ({parameter})"
+
+
+def offered(value: bool) -> str:
+    """Say whether KVM offers a feature to guests."""
+    return "offered to guests" if value else "not offered to guests"
+
+
+# The host at a glance -----------------------------------------------------------------------------------------------
 
 
 def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:
-    """Return the host at a glance: pairs of a word and what is to be said of it; shared by text and page."""
+    """Say the host at a glance: pairs of a label, "" if it is that of the line above, and a text."""
     identity, host = inventory.identity, inventory.host
     kind = "recording " if host.source is Source.RECORDING else ""
     parts = [("signature", identity.signature), ("microcode", identity.microcode), ("kernel", host.kernel)]
@@ -64,22 +252,24 @@ def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:
             ", ".join(f"{word} {value or 'not recorded'}" for word, value in parts)
             + (", under a hypervisor" if identity.hypervisor else ""),
         ),
-        ("status", f"{inventory.verdict.status.value}: {inventory.verdict.reason}"),
+        ("status", f"{inventory.verdict.status.value}: {verdict_sentence(inventory.verdict)}"),
     ]
-    if inventory.verdict.hint:
-        lines.append(("", inventory.verdict.hint))
+    if step := verdict_hint(inventory.verdict):
+        lines.append(("", step))
+    said: dict[str, list[str]] = {}
+    for each in findings(inventory):
+        said.setdefault(LABELS.get(type(each), ""), []).append(sentence(each))
     lines.append(("cpus", _cpu_counts(inventory)))
-    lines += [("failed", text) for text in _failures(inventory)]
-    lines.append(("consistent", _consistency(inventory)))
-    lines += [("unknown", text) for text in _unknown_bits(inventory)]
-    lines += [
-        ("broken", f"{each.rule.name} on {cpulist.describe(each.cpus)}: {each.rule.says}")
-        for each in inventory.violations
-    ]
-    lines += [("kvm", text) for text in _kvm(inventory)]
-    lines += [("guests", text) for text in _nested(inventory)]
+    lines += [("failed", text) for text in said.get("failed", ())]
+    lines.append(("consistent", _consistency(inventory, said.get("differ", ()))))
+    lines += [(label, text) for label in ("unknown", "broken") for text in said.get(label, ())]
+    lines += [("kvm", text) for text in said.get("kvm", ())]
+    if text := module_text(inventory):
+        lines.append(("kvm", text))
+    if inventory.nested is not None:
+        lines.append(("guests", guests_text(inventory)))
     lines += [("profile", _profile(found)) for found in inventory.profiles]
-    lines += [("note", note) for note in host.notes]
+    lines += [("note", text) for text in said.get("note", ())]
     lines.append(("features", _feature_counts(inventory)))
     lines.append(("fingerprint", identity.fingerprint or no_fingerprint(inventory)))
     return lines
@@ -103,75 +293,34 @@ def _cpu_counts(inventory: Inventory) -> str:
     return ", ".join(f"{len(cpus)} {word} ({cpulist.format_cpus(cpus)})" for cpus, word in counts if cpus)
 
 
-def _failures(inventory: Inventory) -> Iterator[str]:
-    for group in inventory.groups:
-        errnos = Counter(state.errno for state in group.decoded.failed.values())
-        for name, count in errnos.items():
-            msrs = "1 MSR" if count == 1 else f"{count} MSRs"
-            yield f"{msrs} on {cpulist.describe(group.cpus)}: {explain(name).meaning} ({name})"
+def _consistency(inventory: Inventory, differ: Sequence[str]) -> str:
+    if differ:
+        return f"no: {'; '.join(differ)}"
+    if unknown := consistent(inventory).unknown:
+        agree = "; the others agree" if len(inventory.scanned) > 1 else ""
+        return f"not known: {'; '.join(map(sentence, unknown))}{agree}"
+    return "yes" if len(inventory.comparable) > 1 else "only one CPU is known"
 
 
-def _consistency(inventory: Inventory) -> str:
-    if not inventory.inconsistent:
-        if unknown := consistent(inventory).unknown:
-            agree = "; the others agree" if len(inventory.scanned) > 1 else ""
-            return f"not known: {'; '.join(reason.text for reason in unknown)}{agree}"
-        return "yes" if len(inventory.comparable) > 1 else "only one CPU is known"
-    cpus = tuple(inventory.inconsistent)
-    indexes = dict.fromkeys(index for indexes in inventory.inconsistent.values() for index in indexes)
-    names = [feature.name for feature in inventory.differing]
-    if IA32_FEATURE_CONTROL in indexes:
-        names += [name for name, state in firmware_bits(inventory).items() if state.word == DIFFERS]
-    differ = "differs" if len(cpus) == 1 else "differ"
-    where = f"{describe_cpus(inventory.host, cpus)} {differ} in {', '.join(map(msr_name, indexes))}"
-    return f"no: {where} ({', '.join(names) or 'no named feature'})"
+def module_text(inventory: Inventory) -> str:
+    """Say that kvm_intel is not loaded, or leaves nothing off; "" if findings say more, or it was not recorded."""
+    if isinstance(inventory.host.kvm_parameters, Missing):
+        return "kvm_intel is not loaded" if inventory.host.kvm_parameters is Missing.ABSENT else ""
+    if inventory.kvm_unused or inventory.kvm_doubted:
+        return ""
+    return "kvm_intel leaves off no feature that every CPU has"
 
 
-def _unknown_bits(inventory: Inventory) -> Iterator[str]:
-    for index, mask in inventory.unknown.items():
-        if mask:
-            bits = ",".join(str(bit) for bit in range(64) if mask >> bit & 1)
-            yield f"{msr_name(index)}[{bits}] set, and no source names it"
-
-
-def _kvm(inventory: Inventory) -> Iterator[str]:
-    """Say which module parameters leave off what every CPU has."""
-    parameters = inventory.host.kvm_parameters
-    if isinstance(parameters, Missing):
-        if parameters is Missing.ABSENT:
-            yield "kvm_intel is not loaded"
-        return
-    for name in dict.fromkeys(each.parameter for each in inventory.kvm_unused):
-        features = ", ".join(each.feature for each in inventory.kvm_unused if each.parameter == name)
-        yield f"{name}={parameter_text(parameters[name])} leaves off what every CPU has: {features}"
-    if inventory.kvm_doubted:
-        doubted = ", ".join(f"{name}={parameter_text(parameters[name])}" for name in inventory.kvm_doubted)
-        yield f"{doubted}: whether the CPUs have what is left off is not known"
-    elif not inventory.kvm_unused:
-        yield "kvm_intel leaves off no feature that every CPU has"
-
-
-def parameter_text(value: Parameter) -> str:
-    """Return a module parameter as sysfs shows it."""
-    return ("N", "Y")[value] if isinstance(value, bool) else str(value)
-
-
-def _nested(inventory: Inventory) -> Iterator[str]:
-    """Say what KVM offers to guests, if it was asked."""
+def guests_text(inventory: Inventory) -> str:
+    """Say what KVM offers to guests."""
     nested = inventory.nested
-    if nested is None:
-        return
-    if nested.errno is not None:
-        errno = explain_kvm(nested.errno)
-        yield f"what KVM offers them is not known: {errno.meaning} ({errno.name}); {errno.hint}"
-    elif nested.status is NestedStatus.NOT_OFFERED:
-        off = isinstance(parameters := inventory.host.kvm_parameters, dict) and parameters.get("nested") is False
-        yield f"KVM offers them no VMX{': nested=N' if off else ''}"
-    else:
-        values = list(nested.values.values())
-        yield f"KVM offers them {values.count(True)} of {len(values)} features" + (
-            f", {values.count(None)} not known" if None in values else ""
-        )
+    if nested is None or nested.status is NestedStatus.FAILED:
+        return told(GuestsNotKnown(errno=nested.errno if nested else None, is_asked=nested is not None))
+    if nested.status is NestedStatus.NOT_OFFERED:
+        return sentence(GuestsGetNoVmx(is_nested_off=is_nested_off(inventory)))
+    values = list(nested.values.values())
+    unknown = f", {values.count(None)} not known" if None in values else ""
+    return f"KVM offers {values.count(True)} of {len(values)} features to guests{unknown}"
 
 
 def _profile(found: Fit) -> str:
@@ -188,8 +337,11 @@ def _feature_counts(inventory: Inventory) -> str:
     return text + (f", {values.count(None)} not known" if None in values else "")
 
 
+# CPUs, states and names ---------------------------------------------------------------------------------------------
+
+
 def describe_cpus(host: Host, cpus: Collection[int]) -> str:
-    """Return CPUs for people, with their package and kind of core where the host has several and these are of one."""
+    """Name CPUs, with the package and kind of core that all of them are of, if the host has several."""
     text = cpulist.describe(cpus)
     packages = {cpu.package for cpu in host.cpus.values()}
     here = {host.cpus[cpu].package if cpu in host.cpus else None for cpu in cpus}
@@ -202,124 +354,84 @@ def describe_cpus(host: Host, cpus: Collection[int]) -> str:
 
 
 def state_text(state: MsrState) -> str:
-    """Return what is known of an MSR: its value, an errno, "absent" or "not recorded"."""
+    """Say what is known of an MSR: its value, an errno, "absent" or "not recorded"."""
     if isinstance(state, int):
         return f"{state:#018x}"
     return state.value.replace("_", " ") if isinstance(state, Missing) else f"failed ({state.errno})"
 
 
 def msr_states(inventory: Inventory, index: int) -> list[tuple[str, str]]:
-    """Return each state of an MSR with the CPUs that it is of, in words; "" for these where it is of all.
-
-    What failed or was not recorded comes last.
-    """
-    by_state = _by_cpus(inventory, lambda group: group.decoded.msrs.get(index, Missing.NOT_RECORDED))
-    states = sorted(by_state, key=lambda state: isinstance(state, Failed) or state is Missing.NOT_RECORDED)
-    if len(states) == 1:
-        return [(state_text(states[0]), "")]
-    return [(state_text(state), describe_cpus(inventory.host, by_state[state])) for state in states]
+    """Say each state of an MSR, with the CPUs that have it, "" if all do."""
+    states = inventory.msr_states(index)
+    one = len(states) == 1
+    return [(state_text(state), "" if one else describe_cpus(inventory.host, at)) for state, at in states.items()]
 
 
-ON: Final = "on"
-OFF: Final = "off"
-UNKNOWN: Final = "unknown"
-DIFFERS: Final = "differs"
-CLEARABLE: Final = ControlState.DEFAULT1_CLEARABLE.value
-FORCED: Final = ControlState.FORCED.value
-INVALID: Final = ControlState.INVALID.value
-_CONTROL_WORDS: Final = {ControlState.OPTIONAL: ON, ControlState.UNAVAILABLE: OFF}
-_PRESENCE_WORDS: Final = {Presence.PRESENT: ON, Presence.ABSENT: OFF}
+def details(inventory: Inventory, states: CpuStates) -> list[str]:
+    """Say what the word for all CPUs leaves out: which CPUs have another state, and why one is off or unknown."""
+    scanned = sum(map(len, states.cpus.values()))
+    texts = []
+    for (state, why), cpus in states.cpus.items():
+        reason = _why(why)
+        if len(cpus) == scanned:
+            texts.append(reason)
+        elif state is not states.state:
+            texts.append(f"{describe_cpus(inventory.host, cpus)} {state.value}{f': {reason}' if reason else ''}")
+    return [text for text in texts if text]
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a feature stands on a host, for people.
-
-    word: on (software can set it, or need not), off (it cannot), default1-clearable, forced and invalid (decode.py,
-    ControlState), unknown, or differs where CPUs disagree. details: what else there is to say, one thing each.
-    """
-
-    word: str
-    details: tuple[str, ...]
+def _why(why: Why) -> str:
+    return "" if why is None else "MSR absent" if why is Missing.ABSENT else state_text(why)
 
 
-def standing(inventory: Inventory, feature: Feature) -> Standing:
-    """Return how a feature stands on a host."""
-    found = _stands(inventory, lambda group: state_here(group, feature))
-    unused = next((each.parameter for each in inventory.kvm_unused if each.feature == feature.name), None)
-    more = (f"left off by KVM ({unused})" if unused else "", _guests(inventory, feature.name))
-    return Standing(found.word, (*found.details, *(text for text in more if text)))
+def feature_details(inventory: Inventory, name: str) -> list[str]:
+    """Say what remains to be said of a feature: of the CPUs, and if that is something else, of KVM and of guests."""
+    layers = inventory.layers(name)
+    texts = details(inventory, layers.hardware)
+    if layers.kvm:
+        texts.append(left_off(layers.kvm))
+    is_offered = inventory.nested is not None and inventory.nested.status is NestedStatus.OFFERED
+    if is_offered and layers.guest is not None and layers.guest is not layers.hardware.value:
+        texts.append(offered(layers.guest))
+    return texts
 
 
-def firmware_bits(inventory: Inventory) -> dict[str, Standing]:
-    """Return how each bit of IA32_FEATURE_CONTROL stands, by name; none where no CPU's value is known."""
-    rows = (row for row in MSR_BY_INDEX[IA32_FEATURE_CONTROL].rows if isinstance(row, Flag))
-    told = [row for row in rows if row.name in inventory.feature_control]
-    return {row.name: _stands(inventory, functools.partial(_firmware_bit, bit=row.bit)) for row in told}
+def parameter_text(value: Parameter) -> str:
+    """Say a module parameter as sysfs shows it."""
+    return ("N", "Y")[value] if isinstance(value, bool) else str(value)
 
 
-def _firmware_bit(group: Group, bit: int) -> tuple[str, str]:
-    state = group.decoded.msrs[IA32_FEATURE_CONTROL]
-    if isinstance(state, int):
-        return (OFF, ON)[state >> bit & 1], ""
-    return (OFF, "MSR absent") if state is Missing.ABSENT else (UNKNOWN, state_text(state))
+def count(number: int, noun: str) -> str:
+    """Say how many there are of something; of a noun of several words the first is the one that is many."""
+    word, _, more = noun.partition(" ")
+    return f"{number} {word}{'' if number == 1 else 's'} {more}".rstrip()
 
 
-def _stands(inventory: Inventory, describe: Callable[[Group], tuple[str, str]]) -> Standing:
-    """Return how a bit stands, of which describe() says the state on a group's CPUs, and why."""
-    states = _by_cpus(inventory, describe)
-    known = {word for word, _ in states} - {UNKNOWN}
-    word = DIFFERS if len(known) > 1 else known.pop() if known else UNKNOWN
-    return Standing(
-        word, tuple(text for state, cpus in states.items() if (text := _said(inventory, word, state, cpus)))
-    )
+def other_names(feature: Feature) -> Iterator[str]:
+    """Yield what others call a feature: /proc/cpuinfo, Linux, QEMU and libvirt."""
+    row = feature.row
+    if feature.cpuinfo_flag:
+        yield f"{feature.cpuinfo_flag} (cpuinfo)"
+    yield from (name for name in (feature.linux_name, feature.macro) if name)
+    if row.qemu and row.qemu == row.libvirt:
+        yield row.qemu
+    else:
+        yield from (f"{name} ({who})" for name, who in ((row.qemu, "QEMU"), (row.libvirt, "libvirt")) if name)
 
 
-def _said(inventory: Inventory, word: str, state: tuple[str, str], cpus: Collection[int]) -> str:
-    """Return what remains to be said of a state beside the word that stands for all of them."""
-    here, why = state
-    where = (
-        describe_cpus(inventory.host, cpus) if len(cpus) < sum(len(group.cpus) for group in inventory.groups) else ""
-    )
-    if here == word:
-        return "" if where else why
-    return f"{where} {here}" + (f": {why}" if why else "")
+_NOISE: Final = re.compile(
+    r"\((?:R|TM)\)|\b(?:CPU|Processor)\b|\bIntel(?=\W+[A-Z])|\b\d+(?:st|nd|rd|th) Gen\b|(?:\b0 )?@ *[\d.]+\+? ?GHz",
+    re.IGNORECASE,
+)
 
 
-def state_here(group: Group, feature: Feature) -> tuple[str, str]:
-    """Return a feature's state on a group's CPUs, and why where that is not plain."""
-    presence = group.decoded.features[feature.name]
-    if presence in (Presence.FAILED, Presence.NOT_RECORDED):
-        return UNKNOWN, presence.value.replace("_", " ")
-    if feature.msr is not None and group.decoded.msrs[feature.msr.index] is Missing.ABSENT:
-        return OFF, "MSR absent"
-    control = group.decoded.controls.get(feature.name)
-    return (_CONTROL_WORDS.get(control, control.value) if control else _PRESENCE_WORDS[presence]), ""
-
-
-def _guests(inventory: Inventory, name: str) -> str:
-    """Say whether guests get a feature, where KVM was asked and that is not what the CPUs say."""
-    if inventory.nested is None or inventory.nested.status is not NestedStatus.OFFERED:
-        return ""
-    here, there = inventory.features[name].value, inventory.nested.values[name]
-    if there is None or here is there:
-        return ""
-    return "for guests" if there else "not for guests"
-
-
-State = TypeVar("State", bound=Hashable)
-
-
-def _by_cpus(inventory: Inventory, describe: Callable[[Group], State]) -> dict[State, tuple[int, ...]]:
-    """Return each thing that is so, with the CPUs that it is so on."""
-    found: dict[State, list[int]] = {}
-    for group in inventory.groups:
-        found.setdefault(describe(group), []).extend(group.cpus)
-    return {state: tuple(sorted(cpus)) for state, cpus in found.items()}
+def short_model_name(name: str) -> str:
+    """Shorten a CPU's model name: no trademarks, generation, frequency, nor words that most names have."""
+    return " ".join(_NOISE.sub(" ", name).split()) or name
 
 
 def condition(msr: Msr) -> str:
-    """Return when an MSR exists, where VMX is: the bits, and those that their own MSRs take."""
+    """Say when an MSR exists on a CPU that has VMX: the bits, and those that their own MSRs take."""
     if not msr.exists_if:
         return "there is VMX"
     outer = dict.fromkeys(condition(above) for bit in msr.exists_if if (above := MSR_BY_INDEX[bit.msr]).exists_if)

@@ -1,0 +1,237 @@
+"""What is to be said of a host beside its values: each finding decided once. Pure; views/words.py words each.
+
+A finding is what it is about and on which CPUs. The reasons of an answer (answers.py) are findings too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vmxd.model.checks import Rule
+from vmxd.model.facts import Failed, Host, Missing, Parameter
+from vmxd.model.inventory import Inventory
+from vmxd.model.states import State, by_cpus
+from vmxd.model.status import Verdict
+from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL
+from vmxd.tables.rows import AllOf, Bit, MayBeZero
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The CPUs and the features that a finding is about; of a finding about the host itself, none."""
+
+    cpus: tuple[int, ...] = ()
+    features: tuple[str, ...] = ()
+
+
+# Of the CPUs --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged(Finding):
+    """Whether VMX may be used."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotJudged(Finding):
+    """CPUs of which it is not known whether VMX may be used, on a host where it is known of others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedReads(Finding):
+    """MSRs, by index, that could not be read, all with one errno."""
+
+    errno: str
+    msrs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotCompared(Finding):
+    """CPUs that could not be read, or not wholly; none: no CPU was read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpusDiffer(Finding):
+    """CPUs that differ from the most common values of some MSRs; host: which package and kind of core they are."""
+
+    msrs: tuple[int, ...]
+    host: Host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownBits(Finding):
+    """Bits of an MSR that are set and that no row explains."""
+
+    msr: int
+    bits: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenRule(Finding):
+    """A rule that these CPUs break."""
+
+    rule: Rule
+
+
+# Of KVM -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOff(Finding):
+    """Features that every CPU has and that a parameter of kvm_intel leaves off."""
+
+    parameter: str
+    value: Parameter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubted(Finding):
+    """Parameters of kvm_intel that are off, on CPUs of which it is not known whether they have what is left off."""
+
+    parameters: tuple[tuple[str, Parameter], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note(Finding):
+    """Something odd that the reader saw, one sentence."""
+
+    text: str
+
+
+# Of features that were asked for ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a feature is absent.
+
+    bits: those that decide. is_set: whether they are 1 (a control that must be 1), or 0.
+    absent: the MSRs, by index, that do not exist, each because of the next. part: of a feature that is several, the one
+    that is absent.
+    """
+
+    bits: tuple[Bit, ...] = ()
+    absent: tuple[int, ...] = ()
+    part: str | None = None
+    is_set: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lacks(Finding):
+    """A feature that some CPUs lack; everywhere: all of them do."""
+
+    everywhere: bool
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotKnown(Finding):
+    """Features that an MSR leaves unknown on some CPUs."""
+
+    msr: int
+    why: Failed | Missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NothingKnown(Finding):
+    """Features that are unknown as everything is."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestsGetNoVmx(Finding):
+    """KVM offers no VMX to guests; is_nested_off: the parameter nested is N."""
+
+    is_nested_off: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestsLack(Finding):
+    """A feature that guests are not offered. parameter: what leaves it off; hardware: whether every CPU has it."""
+
+    cause: Cause
+    parameter: str | None
+    hardware: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestsNotKnown(Finding):
+    """What KVM offers to guests is not known. errno: of /dev/kvm; None: it was not asked, or did not say."""
+
+    errno: str | None
+    is_asked: bool
+
+
+def findings(inventory: Inventory) -> tuple[Finding, ...]:
+    """Everything that is wrong or odd about a host, the worst first; of a host that is whole, nothing."""
+    return tuple(_findings(inventory))
+
+
+def _findings(inventory: Inventory) -> Iterator[Finding]:
+    if inventory.verdict.usable is not True:
+        yield Judged(cpus=inventory.verdict.cpus, verdict=inventory.verdict)
+    yield from failed_reads(inventory)
+    yield from cpus_differ(inventory)
+    yield from (BrokenRule(cpus=each.cpus, rule=each.rule) for each in inventory.violations)
+    yield from unknown_bits(inventory)
+    yield from left_off(inventory)
+    yield from (Note(text=note) for note in inventory.host.notes)
+
+
+def failed_reads(inventory: Inventory) -> Iterator[FailedReads]:
+    """Find the MSRs that could not be read: by errno and by MSRs, with the CPUs."""
+    found = by_cpus(
+        ((errno, tuple(index for index, state in failed.items() if state.errno == errno)), group.cpus)
+        for group in inventory.groups
+        if (failed := group.decoded.failed)
+        for errno in dict.fromkeys(state.errno for state in failed.values())
+    )
+    for (errno, msrs), cpus in found.items():
+        yield FailedReads(cpus=cpus, errno=errno, msrs=msrs)
+
+
+def cpus_differ(inventory: Inventory) -> Iterator[CpusDiffer]:
+    """Find the CPUs that differ from the most common values: MSRs in which the same CPUs differ are one finding."""
+    msrs: dict[tuple[int, ...], list[int]] = {}
+    for index, msr in inventory.msrs.items():
+        if cpus := msr.differing:
+            msrs.setdefault(cpus, []).append(index)
+    for cpus, indexes in msrs.items():
+        features = [each.name for each in inventory.differing if _is_decided_by(each.name, indexes)]
+        if IA32_FEATURE_CONTROL in indexes:
+            features += [name for name, bit in inventory.firmware.items() if bit.state is State.DIFFERS]
+        yield CpusDiffer(cpus=cpus, msrs=tuple(indexes), features=tuple(features), host=inventory.host)
+
+
+def _is_decided_by(name: str, indexes: list[int]) -> bool:
+    row, msr = FEATURES[name].row, FEATURES[name].msr
+    if isinstance(row, AllOf):
+        return any(_is_decided_by(part, indexes) for part in row.of)
+    if isinstance(row, MayBeZero):
+        return _is_decided_by(row.of, indexes)
+    return msr is not None and (msr.index in indexes or msr.true in indexes)
+
+
+def unknown_bits(inventory: Inventory) -> Iterator[UnknownBits]:
+    """Find the bits that are set and that no row explains, by MSR."""
+    for index, mask in inventory.unknown.items():
+        if mask:
+            cpus = [cpu for group in inventory.groups if group.decoded.unknown.get(index) for cpu in group.cpus]
+            bits = tuple(bit for bit in range(64) if mask >> bit & 1)
+            yield UnknownBits(cpus=tuple(sorted(cpus)), msr=index, bits=bits)
+
+
+def left_off(inventory: Inventory) -> Iterator[LeftOff | Doubted]:
+    """Find what KVM's parameters leave off, or may."""
+    parameters = inventory.host.kvm_parameters
+    if isinstance(parameters, Missing):
+        return
+    for name in dict.fromkeys(each.parameter for each in inventory.kvm_unused):
+        features = tuple(each.feature for each in inventory.kvm_unused if each.parameter == name)
+        yield LeftOff(features=features, parameter=name, value=parameters[name])
+    if inventory.kvm_doubted:
+        yield Doubted(parameters=tuple((name, parameters[name]) for name in inventory.kvm_doubted))
