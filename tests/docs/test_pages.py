@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import sys
 from functools import cache
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,7 +13,7 @@ import yaml
 
 from docs.site.generate import generate
 from docs.site.metric_reference import NOTES
-from tests.helpers.docs import PAGES, Session, blocks, commands, matches
+from tests.helpers.docs import PAGES
 from tests.helpers.support import REPOSITORY
 from vmxd.model.states import State
 from vmxd.tables import FEATURES, MSR_BY_INDEX, find_features
@@ -85,29 +82,6 @@ def test_sdm_sections() -> None:
     assert any(named.values())
 
 
-COUNTS: Final = {
-    r"\bof (\d+) (?:names|features)\b": len(FEATURES),
-    r"\b(?<!-)(\d+) features with their names\b": len(FEATURES),
-    r"\ball (\d+) (?:are 0|at 0)\b": len(FEATURES),
-    r"\bit has (\d+) names\b": sum(feature.row.cpuinfo for feature in FEATURES.values()),
-    r"\b(\d+) more are known to the kernel": sum(
-        not feature.row.cpuinfo for feature in FEATURES.values() if feature.row.linux
-    ),
-    r"\b(\d+) (?:VMX )?capability MSRs\b": len([msr for msr in MSR_BY_INDEX if msr >= 0x480]),
-    r"\b(\d+) alerts\b": len(list((REPOSITORY / "docs/runbooks").glob("Vmx*.md"))),
-}
-"""What pages count, as they write it, and how many there are."""
-
-
-@pytest.mark.parametrize("pattern", COUNTS)
-def test_counts(pattern: str) -> None:
-    """Where a page says how many features, MSRs or alerts there are, there are as many."""
-    pages = {page: (REPOSITORY / page).read_text() for page in PAGES}
-    said = {page: {int(number) for number in re.findall(pattern, text)} for page, text in pages.items()}
-
-    assert {} == {page: numbers for page, numbers in said.items() if numbers - {COUNTS[pattern]}}
-
-
 TEST_NAME: Final = re.compile(r"`(?=tests/|::)(tests/[\w/]+\.py)?(?:::(\w+))?`")
 
 
@@ -136,28 +110,3 @@ def test_runbook_address_is_in_one_place() -> None:
             assert url.startswith("https://")
             assert url.endswith(f"/{alert['alert']}{suffix}")
             assert "vmxd.example" not in url
-
-
-def test_adding_a_bit(tmp_path: Path) -> None:
-    """One line of docs/adding-a-bit.md, in a copy of the tree, is a feature in commands, metrics and documentation."""
-    tree, scratch = tmp_path / "tree", tmp_path / "scratch"
-    scratch.mkdir()
-    for name in ("vmxd", "docs", "deploy"):
-        shutil.copytree(REPOSITORY / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (tree / "tests").symlink_to(REPOSITORY / "tests")
-    (diff,) = [block.text for block in blocks("docs/adding-a-bit.md") if block.language == "diff"]
-    old, new = ("".join(line[1:] for line in diff.splitlines(True) if line[0] in kept) for kept in (" -", " +"))
-    table = tree / "vmxd" / "tables" / "msrs.py"
-    assert 1 == table.read_text().count(old)
-    table.write_text(table.read_text().replace(old, new))
-
-    session = Session(scratch, tree)
-    listed = [each for each in blocks("docs/adding-a-bit.md") if each.options.get("not-run") == "test_adding_a_bit"]
-    for command in [command for block in listed for command in commands(block)]:
-        code, printed = session.run(command)
-        assert 0 == code, "\n".join(printed)
-        assert matches(command.output, printed), "\n".join(printed)
-
-    subprocess.run([sys.executable, "-m", "docs.site.generate"], cwd=tree, check=True)
-    assert '<a id="exit_save_example"></a>' in (tree / "docs/reference/features.md").read_text()
-    assert 'id="exit_save_example"' not in (REPOSITORY / "docs/reference/features.md").read_text()

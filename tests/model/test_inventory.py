@@ -232,10 +232,10 @@ def test_all_failed() -> None:
 
 
 def test_no_vmx() -> None:
-    """On a host without VMX all 149 features are 0, and nothing failed."""
+    """On a host without VMX every feature is 0, and nothing failed."""
     inventory = take_inventory(host_of({0: {}, 1: {}}, {0: PLAIN_CPU, 1: PLAIN_CPU}))
 
-    assert [False] * 149 == [feature.value for feature in inventory.features.values()]
+    assert {False} == {feature.value for feature in inventory.features.values()}
     assert (0, 1) == inventory.scanned
 
 

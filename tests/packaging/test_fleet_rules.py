@@ -18,6 +18,7 @@ from bench.fleet.hosts import Fleet
 from bench.fleet.simulator import scrape_config, simulated
 from tests.helpers.prometheus import hurried_rules, until
 from tests.helpers.support import program
+from vmxd.tables import FEATURES
 
 HOSTS: Final = 100
 ENGINES: Final = {
@@ -118,7 +119,7 @@ def test_series_follow_fingerprints(engine: Engine) -> None:
     kinds = engine.number("count(fingerprint:vmx_hosts:count)")
 
     assert engine.number('max(count by (instance) ({job="vmxd"}) unless on (instance) vmx_nested_status)') <= SERIES_MAX
-    assert engine.number("count(fingerprint:vmx_feature:max)") <= kinds * 149
+    assert engine.number("count(fingerprint:vmx_feature:max)") <= kinds * len(FEATURES)
     assert kinds < HOSTS / 2
 
 

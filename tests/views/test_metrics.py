@@ -165,7 +165,7 @@ class TestStatus:
         assert expected | {"locked": 1} == page.by("vmx_feature_control")
 
     def test_no_vmx(self) -> None:
-        """Without VMX every feature is 0, all 149 of them, and nothing is left to compare."""
+        """Without VMX every feature is 0, and nothing is left to compare."""
         page = page_of(host_of({0: {}, 1: {}}, {0: Cpu(), 1: Cpu()}))
 
         assert dict.fromkeys(FEATURES, 0) == page.by("vmx_feature")
@@ -206,7 +206,7 @@ class TestDisagreement:
         assert 0 == page.value("vmx_inconsistent_cpus")
 
     def test_failed_cpu(self) -> None:
-        """A CPU of which nothing could be read is one failed CPU, not 149 disagreements."""
+        """A CPU of which nothing could be read is one failed CPU, not a disagreement for each feature."""
         page = on_each_cpu(SKYLAKE, dict.fromkeys(MSR_BY_INDEX, EIO))
 
         assert recorded("skylake-6700k").by("vmx_feature") == page.by("vmx_feature")

@@ -1,7 +1,7 @@
 """Write a recording as a feature file of node-feature-discovery: features.py RECORDING FILE.
 
 Labels are what tells kinds of node apart. The features themselves are for NodeFeatureRule objects to match, not labels:
-149 a node would be too many. A feature that is not known is left out: it is neither true nor false.
+one a feature would be too many. A feature that is not known is left out: it is neither true nor false.
 """  # noqa: INP001 (a script, for a ConfigMap)
 
 from __future__ import annotations
