@@ -17,6 +17,7 @@ from tests.helpers.support import LAKEFIELD
 from tests.helpers.web_yml import make_pki
 
 settings.register_profile("vmxd", deadline=None, derandomize=True)
+settings.register_profile("few", settings.get_profile("vmxd"), max_examples=5)
 settings.load_profile("vmxd")
 
 

@@ -47,7 +47,7 @@ NAVIGATION = {
     "Reference": ["docs/reference/features", "docs/reference/metrics", "docs/runbooks/README"],
     "Deploying": ["deploy/README", "systemd/README", "deploy/prometheus/README", "deploy/*/README", "docs/scaling"],
     "Background": ["docs/security", "docs/linux-feat-ctl", "docs/performance", "bench/*", "tests/machine/verification"],
-    "Project": ["CONTRIBUTING", "docs/adding-a-bit", "SECURITY", "CHANGELOG"],
+    "Project": ["CONTRIBUTING", "SECURITY", "CHANGELOG"],
     "More": ["docs/*"],
 }  # fmt: skip
 """Pages by caption, in order, by name or pattern. One that is not there is left out, one that is named above too."""

@@ -110,3 +110,14 @@ def test_runbook_address_is_in_one_place() -> None:
             assert url.startswith("https://")
             assert url.endswith(f"/{alert['alert']}{suffix}")
             assert "vmxd.example" not in url
+
+
+def test_the_house_is_as_it_is_shown() -> None:
+    """CONTRIBUTING lists every file and package of vmxd/, and none that is not there."""
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    (block,) = re.findall(r"^```text\n(cli\.py .*?)^```", text, re.MULTILINE | re.DOTALL)
+    there = {f"{path.name}/" if path.is_dir() else path.name for path in (REPOSITORY / "vmxd").iterdir()}
+
+    plumbing = {"__init__.py", "__main__.py", "__pycache__/", "py.typed"}
+
+    assert there - plumbing == set(re.findall(r"^\S+", block, re.MULTILINE))
