@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _side(text: str, *, nested: bool) -> Side:
-    """Return a host, or one CPU of it where the text ends in # and a number and is no directory itself."""
+    """Scan a host, or one CPU of it if the text ends in # and a number and is no directory itself."""
     from vmxd.host.scan import scan
     from vmxd.views.diff import Side
 

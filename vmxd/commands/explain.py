@@ -102,7 +102,7 @@ def _scan(arguments: argparse.Namespace) -> Inventory:
 
 
 def _subjects(names: Sequence[str]) -> list[Feature | Msr]:
-    """Return what is meant, each once: where a name is that of several features, all of them."""
+    """Find the features and MSRs of names, each once; of a name that several features have, all."""
     from vmxd.tables.find import split_names
 
     return list(dict.fromkeys(subject for name in split_names(names) for subject in _called(name)))

@@ -34,8 +34,7 @@ class Decoded:
 
     msrs: every MSR of the tables by index, and others that were recorded.
     features: every feature by name.
-    controls: state of every control feature by name; absent from the mapping where the MSRs that decide it are not
-    known.
+    controls: state of every control feature by name; not in the mapping if the MSRs that decide it are not known.
     fields: numbers by field name, of MSRs that have a value.
     unknown: by MSR that has a value, the mask of set bits that no row explains.
     """
@@ -88,7 +87,7 @@ def decode(vmx_flag: bool | None, readings: Mapping[int, Reading], *, feature_co
 
 
 def fields_of(msr: Msr, value: int) -> dict[str, int]:
-    """Return the numbers that an MSR's value holds, by field name."""
+    """Read the fields of an MSR's value, by name."""
     return {row.name: row.get(value) for row in msr.rows if isinstance(row, Field)}
 
 
@@ -128,7 +127,7 @@ def firmware_here(row: Flag, decoded: Decoded) -> Here:
 
 
 def cpuinfo_flags(features: Mapping[str, Presence]) -> tuple[str, ...]:
-    """Return the flags that Linux derives for the "vmx flags" line of /proc/cpuinfo, in its order.
+    """List the flags that Linux derives for the "vmx flags" line of /proc/cpuinfo, in its order.
 
     True to the hardware: Linux itself reads the wrong half of IA32_VMX_VMFUNC and so never prints eptp_switching
     (kernel/cpu/feat_ctl.c, 5.6 to 7.3).
@@ -183,7 +182,7 @@ def _features(msrs: Mapping[int, MsrState]) -> dict[str, Presence]:
 
 
 def _best(msr: Msr, msrs: Mapping[int, MsrState]) -> MsrState:
-    """Return the MSR to believe: the TRUE MSR where it has a value, else the legacy one (SDM Vol. 3D A.2)."""
+    """Choose the MSR to believe: the TRUE MSR if it has a value, else the legacy one (SDM Vol. 3D A.2)."""
     true = msrs[msr.true] if msr.true is not None else Missing.ABSENT
     return true if isinstance(true, int) else msrs[msr.index]
 
@@ -197,7 +196,7 @@ def _presence(state: MsrState, bit: int) -> Presence:
 
 
 def _all(parts: set[Presence]) -> Presence:
-    """Return whether all of several features are present; one that is absent decides, known or not the rest."""
+    """Tell whether all of several features are present; one that is absent decides, whatever is not known."""
     for decisive in (Presence.ABSENT, Presence.FAILED, Presence.NOT_RECORDED):
         if decisive in parts:
             return decisive
@@ -232,7 +231,7 @@ def _controls(msrs: Mapping[int, MsrState]) -> dict[str, State]:
 
 
 def control_state(row: Flag, msr: Msr, legacy: MsrState, true: MsrState) -> State | None:
-    """Return the state of a control by its MSR and the TRUE one; None where what decides it is not known."""
+    """Judge a control by its MSR and the TRUE one; None if unknown."""
     value = true if isinstance(true, int) else legacy
     if value is Missing.ABSENT:
         return State.OFF

@@ -1,4 +1,4 @@
-"""Two hosts side by side, or any two mappings: what differs, and of what that cannot be told. Pure."""
+"""Two hosts side by side, or any two mappings: what differs, and what cannot be compared. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Difference(Generic[Key, Value]):
     """How one mapping differs from another; keys in the order of the first, then those of the second alone.
 
     differing: keys whose values are known to differ, with both values.
-    unknown: keys of which that cannot be told, with what is known: None is not known.
+    unknown: keys that cannot be compared, with the value that is known; None if unknown.
     """
 
     differing: Mapping[Key, tuple[Value | None, Value | None]]
@@ -27,7 +27,7 @@ class Difference(Generic[Key, Value]):
 
     @property
     def differs(self) -> bool | None:
-        """Whether anything does; None where nothing is known to and something cannot be told."""
+        """Whether anything does; None if nothing is known to and something cannot be told."""
         return True if self.differing else None if self.unknown else False
 
 
@@ -40,7 +40,7 @@ def difference(
     other: Mapping[Key, Value | None],
     differ: Callable[[Value | None, Value | None], bool | None] = _differ,
 ) -> Difference[Key, Value]:
-    """Return how two mappings differ, as feature -> True, False or None, and MSR -> value or None.
+    """Compare two mappings, as feature -> True, False or None, and MSR -> value or None.
 
     A key that one of them lacks is not known there. differ: whether two values differ, None where that cannot be told;
     by default two known values do where they are not equal.
@@ -62,7 +62,7 @@ class Values(Generic[Value]):
 
 
 def values_differ(one: Values[Value] | None, other: Values[Value] | None) -> bool | None:
-    """Return whether some CPU of one side has a value that no CPU of the other has; None where that cannot be told."""
+    """Tell whether a CPU of one side has a value that no CPU of the other has; None if unknown."""
     if one is None or other is None:
         return None
     ours, theirs = set(one.known), set(other.known)
@@ -77,7 +77,7 @@ class HostDifference:
 
     features: by name, whether software can set it, over the CPUs. msrs: by index, values and absence, over the CPUs.
     fields: numbers of the most common values. parameters: those of kvm_intel.
-    nested: features that KVM offers to guests; None where it was not asked on both sides.
+    nested: features that KVM offers to guests; None if it was not asked on both sides.
     """
 
     features: Difference[str, Values[bool]]
@@ -88,7 +88,7 @@ class HostDifference:
 
     @property
     def differs(self) -> bool | None:
-        """Whether features or values do; None where nothing is known to and something cannot be told.
+        """Whether features or values do; None if nothing is known to and something cannot be told.
 
         Of guests' features only what is known to differ counts, of parameters nothing: they are no values of a CPU.
         """

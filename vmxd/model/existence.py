@@ -1,6 +1,6 @@
-"""Which MSR exists on a CPU: SDM Vol. 3D Appendix A and Vol. 4, corrected by hardware where the tables say so.
+"""Which MSR exists on a CPU: SDM Vol. 3D Appendix A and Vol. 4, corrected by hardware as the tables say.
 
-The answers are True, False, or None where the values that decide it are not known. host/msr.py asks before it reads,
+The answers are True, False, or None if the values that decide it are not known. host/msr.py asks before it reads,
 decode.py asks to tell "absent" from "failed".
 """
 
@@ -17,10 +17,10 @@ _CAPABILITIES: Final = tuple(index for index in MSR_BY_INDEX if index != IA32_FE
 
 
 def has_vmx(vmx_flag: bool | None, readings: Mapping[int, Reading]) -> bool | None:
-    """Return whether one CPU has VMX; None where nothing tells.
+    """Tell whether one CPU has VMX; None if unknown.
 
-    IA32_VMX_BASIC decides where it was read: it stays readable where firmware has disabled VMX and Linux has cleared
-    the flag, and the 0 that some hypervisors answer is no VMX. Else any other capability MSR that has a value, else the
+    IA32_VMX_BASIC decides if it was read: it stays readable when firmware has disabled VMX and Linux has cleared the
+    flag, and the 0 that some hypervisors answer is no VMX. Else any other capability MSR that has a value, else the
     flag (facts.Cpu.vmx_flag), else whether reading IA32_VMX_BASIC faulted.
     """
     basic = readings.get(IA32_VMX_BASIC)
@@ -32,7 +32,7 @@ def has_vmx(vmx_flag: bool | None, readings: Mapping[int, Reading]) -> bool | No
 
 
 def exists(msr: Msr, vmx_flag: bool | None, readings: Mapping[int, Reading]) -> bool | None:
-    """Return whether a VMX capability MSR exists on one CPU; None when that is not known."""
+    """Tell whether a VMX capability MSR exists on one CPU; None if unknown."""
     vmx = has_vmx(vmx_flag, readings)
     if not vmx or not msr.exists_if:
         return vmx

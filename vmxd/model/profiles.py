@@ -21,7 +21,7 @@ QEMU_PREFIX: Final = "qemu-"
 class Profile:
     """A named set of features, by vmxd's names and in the order of the SDM.
 
-    description: what they are for. reason: why it takes these. source: where that can be read; "" where not given.
+    description: what they are for. reason: why it takes these. source: where that can be read; "" if not given.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A profile on a host: the features that it lacks, and those of which that is not known."""
+    """A profile on a host: the features that it lacks, and those that are not known."""
 
     profile: Profile
     lacking: tuple[str, ...]
@@ -46,12 +46,12 @@ class Fit:
 
     @property
     def missing(self) -> int | None:
-        """How many features the host lacks; None where it may be more."""
+        """How many features the host lacks; None if it may be more."""
         return None if self.unknown else len(self.lacking)
 
 
 def fit(profile: Profile, values: Mapping[str, bool | None]) -> Fit:
-    """Return how a profile fits: values are the features of a host by name, None where not known."""
+    """Hold a host against a profile. values: features by name, None if unknown."""
     return Fit(
         profile,
         lacking=tuple(name for name in profile.features if values[name] is False),
@@ -60,7 +60,7 @@ def fit(profile: Profile, values: Mapping[str, bool | None]) -> Fit:
 
 
 def find_profile(name: str, profiles: Iterable[Profile]) -> Profile:
-    """Return the profile of a name; qemu-MODEL[-vN] is that of a CPU model. Raises UsageError."""
+    """Find the profile of a name; qemu-MODEL[-vN] is that of a CPU model. Raises UsageError."""
     if name.startswith(QEMU_PREFIX):
         return cpu_model_profile(name.removeprefix(QEMU_PREFIX))
     by_name = {profile.name: profile for profile in profiles}
@@ -70,7 +70,7 @@ def find_profile(name: str, profiles: Iterable[Profile]) -> Profile:
 
 
 def cpu_model_profile(name: str) -> Profile:
-    """Return the profile of a CPU model of QEMU, as in SapphireRapids-v2; without a version it is the first.
+    """Make the profile of a CPU model of QEMU, as in SapphireRapids-v2; without a version it is the first.
 
     Raises UsageError.
     """

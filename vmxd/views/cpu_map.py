@@ -21,7 +21,7 @@ KINDS: Final = {
 """What a CPU can be, and in words; a cell that stands for several CPUs is the last of theirs."""
 
 RECTANGLES_MAX: Final = 2048
-"""Of all maps together; where there would be more, cells stand for several CPUs."""
+"""Of all maps together; if there would be more, a cell is several CPUs."""
 PACKAGES_MAX: Final = 32
 _RANK: Final = {kind: rank for rank, kind in enumerate(KINDS)}
 _SIZES: Final = ((24, 12, 28), (64, 16, 28), (512, 32, 14), (1 << 30, 128, 7))
@@ -46,7 +46,7 @@ class Rectangle(NamedTuple):
 class CpuMap(NamedTuple):
     """The CPUs of one package, or of all, in ascending order, row by row.
 
-    each: how many CPUs a cell stands for. lines: what parts the cells, as an SVG path. numbers: x, y and CPU number
+    each: how many CPUs a cell stands for. lines: the grid, as an SVG path. numbers: x, y and CPU number
     of cells that have room for it.
     """
 
@@ -61,7 +61,7 @@ class CpuMap(NamedTuple):
 
 
 def kinds_of(inventory: Inventory) -> dict[int, str]:
-    """Return what each CPU is, ascending by number."""
+    """Map each CPU, ascending, to its kind."""
     host = inventory.host
     kinds = dict.fromkeys(host.offline, OFFLINE) | dict.fromkeys(host.excluded, EXCLUDED)
     for group in inventory.groups:
@@ -72,7 +72,7 @@ def kinds_of(inventory: Inventory) -> dict[int, str]:
 
 
 def draw(inventory: Inventory) -> tuple[CpuMap, ...]:
-    """Return a map for each package, or one of all CPUs where the packages are not known or too many."""
+    """Draw a map for each package, or one of all CPUs if the packages are not known or too many."""
     kinds = kinds_of(inventory)
     packages = _packages(inventory.host, kinds)
     most = RECTANGLES_MAX // max(1, len(packages))
@@ -120,7 +120,7 @@ def _draw(package: int | None, cpus: Sequence[int], kinds: Mapping[int, str], mo
 
 
 def _spans(kinds: Sequence[str], columns: int) -> list[tuple[int, int]]:
-    """Return first and last cell of each rectangle: a part of one row, or several whole ones."""
+    """Find the first and last cell of each rectangle: a part of one row, or several whole ones."""
     spans: list[tuple[int, int]] = []
     start = 0
     while start < len(kinds):

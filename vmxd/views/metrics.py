@@ -237,12 +237,12 @@ class HostCollector(Collector):
 
 
 def to_text(*collectors: Collector) -> bytes:
-    """Return the Prometheus text format 0.0.4 of collectors, in their order."""
+    """Write the Prometheus text format 0.0.4 of collectors, in their order."""
     return bytes(generate_text(_together(collectors)))
 
 
 def to_openmetrics(*collectors: Collector) -> bytes:
-    """Return the OpenMetrics 1.0 text format of collectors, in their order, "# EOF" included."""
+    """Write the OpenMetrics 1.0 text format of collectors, in their order, "# EOF" included."""
     return bytes(generate_openmetrics(_together(collectors)))  # type: ignore[no-untyped-call]
 
 
@@ -256,10 +256,10 @@ def _together(collectors: tuple[Collector, ...]) -> CollectorRegistry:
 def gauge(
     name: str, documentation: str, source: str, labels: tuple[str, ...] | None = None, value: float | None = None
 ) -> GaugeMetricFamily:
-    """Return a gauge whose HELP names its source."""
+    """Make a gauge whose HELP names its source."""
     return GaugeMetricFamily(name, f"{documentation} Source: {source}.", value=value, labels=labels)
 
 
 def info(name: str, documentation: str, source: str, labels: tuple[str, ...] = ()) -> InfoMetricFamily:
-    """Return an info metric whose HELP names its source."""
+    """Make an info metric whose HELP names its source."""
     return InfoMetricFamily(name, f"{documentation} Source: {source}.", labels=labels)

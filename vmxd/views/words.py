@@ -7,30 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from vmxd import cpulist
+from vmxd.model import findings as kinds
 from vmxd.model.answers import consistent, is_nested_off
 from vmxd.model.decode import Status
 from vmxd.model.facts import Failed, Host, Missing, MsrState, Parameter, Source
-from vmxd.model.findings import (
-    BrokenRule,
-    Cause,
-    CpusDiffer,
-    Doubted,
-    FailedReads,
-    Finding,
-    GuestsGetNoVmx,
-    GuestsLack,
-    GuestsNotKnown,
-    Judged,
-    Lacks,
-    LeftOff,
-    NotCompared,
-    Note,
-    NothingKnown,
-    NotJudged,
-    NotKnown,
-    UnknownBits,
-    findings,
-)
 from vmxd.model.inventory import Inventory
 from vmxd.model.kvm import NestedStatus
 from vmxd.model.profiles import Fit
@@ -115,78 +95,78 @@ def failed_sentence(count: int) -> str:
 
 # Findings -----------------------------------------------------------------------------------------------------------
 
-LABELS: Final[dict[type[Finding], str]] = {
-    FailedReads: "failed",
-    CpusDiffer: "differ",
-    UnknownBits: "unknown",
-    BrokenRule: "broken",
-    LeftOff: "kvm",
-    Doubted: "kvm",
-    Note: "note",
+LABELS: Final[dict[type[kinds.Finding], str]] = {
+    kinds.FailedReads: "failed",
+    kinds.CpusDiffer: "differ",
+    kinds.UnknownBits: "unknown",
+    kinds.BrokenRule: "broken",
+    kinds.LeftOff: "kvm",
+    kinds.Doubted: "kvm",
+    kinds.Note: "note",
 }
 """What a finding about a host is called, in a word."""
 
 
-def told(finding: Finding) -> str:
+def told(finding: kinds.Finding) -> str:
     """Say a finding and the next step."""
     return sentence(finding) + (f" (hint: {step})" if (step := next_step(finding)) else "")
 
 
-def next_step(finding: Finding) -> str | None:
+def next_step(finding: kinds.Finding) -> str | None:
     """Name the next step, None if there is none."""
     match finding:
-        case Judged(verdict=verdict, features=()):
+        case kinds.Judged(verdict=verdict, features=()):
             return verdict_hint(verdict)
-        case GuestsNotKnown(errno=str(name)):
+        case kinds.GuestsNotKnown(errno=str(name)):
             return explain_kvm(name).hint
     return None
 
 
-def sentence(finding: Finding) -> str:  # noqa: PLR0911 (one a kind)
+def sentence(finding: kinds.Finding) -> str:  # noqa: PLR0911 (one a kind)
     """Say a finding in a sentence, without a capital and without a full stop."""
     cpus = cpulist.describe(finding.cpus)
     match finding:
-        case Judged(verdict=verdict):
+        case kinds.Judged(verdict=verdict):
             return verdict_sentence(verdict)
-        case NotJudged():
+        case kinds.NotJudged():
             return f"whether VMX may be used on {cpus} is not known"
-        case FailedReads(errno=errno, msrs=msrs):
+        case kinds.FailedReads(errno=errno, msrs=msrs):
             return f"{count(len(msrs), 'MSR')} could not be read on {cpus}: {errno_text(explain(errno))}"
-        case NotCompared():
+        case kinds.NotCompared():
             return f"{cpus} could not be read, or not wholly" if finding.cpus else "no CPU was read"
-        case CpusDiffer(host=host, msrs=msrs, features=features):
+        case kinds.CpusDiffer(host=host, msrs=msrs, features=features):
             differ = f"{describe_cpus(host, finding.cpus)} differ{'s' * (len(finding.cpus) == 1)}"
             return f"{differ} in {', '.join(map(msr_name, msrs))} ({', '.join(features) or 'no named feature'})"
-        case UnknownBits(msr=msr, bits=bits):
+        case kinds.UnknownBits(msr=msr, bits=bits):
             return unknown_bits_text(msr, bits)
-        case BrokenRule(rule=rule):
+        case kinds.BrokenRule(rule=rule):
             return f"{cpus} break{'s' * (len(finding.cpus) == 1)} {rule.name}: {rule.says}"
-        case LeftOff(parameter=name, value=value, features=features):
+        case kinds.LeftOff(parameter=name, value=value, features=features):
             return f"{name}={parameter_text(value)} leaves off what every CPU has: {', '.join(features)}"
-        case Doubted(parameters=parameters):
+        case kinds.Doubted(parameters=parameters):
             off = ", ".join(f"{name}={parameter_text(value)}" for name, value in parameters)
             return f"{off}: whether the CPUs have what is left off is not known"
-        case Note(text=text):
+        case kinds.Note(text=text):
             return text
     return _reason(finding, cpus)
 
 
-def _reason(finding: Finding, cpus: str) -> str:  # noqa: PLR0911 (one a kind)
+def _reason(finding: kinds.Finding, cpus: str) -> str:  # noqa: PLR0911 (one a kind)
     """Say why a feature that was asked for is not there, or not known."""
     names = _are(finding.features)
     match finding:
-        case Lacks(everywhere=everywhere, cause=cause):
+        case kinds.Lacks(everywhere=everywhere, cause=cause):
             where = "every CPU" if everywhere else cpus
             return f"{names} missing on {where}: {_cause(finding.features[0], cause)}"
-        case NotKnown(msr=msr, why=Failed(errno)):
+        case kinds.NotKnown(msr=msr, why=Failed(errno)):
             return f"{names} not known: {msr_name(msr)} could not be read on {cpus}: {errno_text(explain(errno))}"
-        case NotKnown(msr=msr):
+        case kinds.NotKnown(msr=msr):
             return f"{names} not known: {msr_name(msr)} was not recorded on {cpus}"
-        case NothingKnown(verdict=verdict):
+        case kinds.NothingKnown(verdict=verdict):
             return f"{names} not known: {verdict_sentence(verdict)}"
-        case GuestsGetNoVmx(is_nested_off=off):
+        case kinds.GuestsGetNoVmx(is_nested_off=off):
             return f"KVM offers no VMX to guests{': nested=N' * off}"
-        case GuestsLack(cause=cause, parameter=parameter, hardware=hardware):
+        case kinds.GuestsLack(cause=cause, parameter=parameter, hardware=hardware):
             has = {
                 True: "the hardware has it",
                 False: "the hardware lacks it too",
@@ -194,11 +174,11 @@ def _reason(finding: Finding, cpus: str) -> str:  # noqa: PLR0911 (one a kind)
             }
             why = left_off(parameter) if parameter else has[hardware]
             return f"{names} {offered(False)}: {_cause(finding.features[0], cause)}; {why}"
-        case GuestsNotKnown(errno=str(name)):
+        case kinds.GuestsNotKnown(errno=str(name)):
             return f"what KVM offers to guests is not known: {errno_text(explain_kvm(name))}"
-        case GuestsNotKnown(is_asked=False):
+        case kinds.GuestsNotKnown(is_asked=False):
             return "what KVM offers to guests is not known: KVM was not asked"
-        case GuestsNotKnown():
+        case kinds.GuestsNotKnown():
             return f"{names} not known: KVM did not say"
     raise TypeError(finding)
 
@@ -209,7 +189,7 @@ def _are(names: Sequence[str]) -> str:
     return f"{', '.join(names[:_NAMED])}{more} {'is' if len(names) == 1 else 'are'}"
 
 
-def _cause(name: str, cause: Cause) -> str:
+def _cause(name: str, cause: kinds.Cause) -> str:
     row = FEATURES[cause.part or name].row
     called = f" ({row.libvirt or row.qemu})" if row.libvirt or row.qemu else ""
     bits = " and ".join(f"{msr_name(bit.msr)}[{bit.bit}]" for bit in cause.bits)
@@ -257,7 +237,7 @@ def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:
     if step := verdict_hint(inventory.verdict):
         lines.append(("", step))
     said: dict[str, list[str]] = {}
-    for each in findings(inventory):
+    for each in kinds.findings(inventory):
         said.setdefault(LABELS.get(type(each), ""), []).append(sentence(each))
     lines.append(("cpus", _cpu_counts(inventory)))
     lines += [("failed", text) for text in said.get("failed", ())]
@@ -315,9 +295,9 @@ def guests_text(inventory: Inventory) -> str:
     """Say what KVM offers to guests."""
     nested = inventory.nested
     if nested is None or nested.status is NestedStatus.FAILED:
-        return told(GuestsNotKnown(errno=nested.errno if nested else None, is_asked=nested is not None))
+        return told(kinds.GuestsNotKnown(errno=nested.errno if nested else None, is_asked=nested is not None))
     if nested.status is NestedStatus.NOT_OFFERED:
-        return sentence(GuestsGetNoVmx(is_nested_off=is_nested_off(inventory)))
+        return sentence(kinds.GuestsGetNoVmx(is_nested_off=is_nested_off(inventory)))
     values = list(nested.values.values())
     unknown = f", {values.count(None)} not known" if None in values else ""
     return f"KVM offers {values.count(True)} of {len(values)} features to guests{unknown}"
@@ -347,9 +327,9 @@ def describe_cpus(host: Host, cpus: Collection[int]) -> str:
     here = {host.cpus[cpu].package if cpu in host.cpus else None for cpu in cpus}
     if len(packages) > 1 and len(here) == 1 and None not in here:
         text += f" of package {here.pop()}"
-    kinds = {host.core_types.get(cpu) for cpu in cpus}
-    if len(set(host.core_types.values())) > 1 and len(kinds) == 1 and None not in kinds:
-        text += f" (cpu_{kinds.pop()})"
+    cores = {host.core_types.get(cpu) for cpu in cpus}
+    if len(set(host.core_types.values())) > 1 and len(cores) == 1 and None not in cores:
+        text += f" (cpu_{cores.pop()})"
     return text
 
 
