@@ -64,8 +64,8 @@ def test_a_feature_and_its_state() -> None:
                      SECONDARY_EXEC_BUS_LOCK_DETECTION in asm/vmx.h
           qemu       no name
           libvirt    no name
-          seen       first on Lakefield (2020), of the CPUs that vmxd has recordings of;
-                     newer ones may lack it
+          seen       first on Lakefield (2020), of the CPUs in vmxd's table; newer ones
+                     may lack it
           here       differs; CPUs 0-3 off; CPU 4 on
                      bus_lock_detection is missing on CPUs 0-3:
                      IA32_VMX_PROCBASED_CTLS2[62] is 0
@@ -173,7 +173,7 @@ def test_since_when_is_a_hint() -> None:
     """What no recording has is said to be seen on none; QEMU's models are named apart from hardware."""
     nested = said(explain("nested_exception"))
 
-    assert "seen on no CPU that vmxd has a recording of" in nested
+    assert "seen on no CPU of vmxd's table; not seen is not no" in said(explain("hlat"))
     assert "the first CPU model of QEMU that wants it is DiamondRapids-v1" in nested
     assert "CPU model" not in said(explain("bus_lock_detection"))
 
@@ -299,7 +299,7 @@ def test_missing_features_of_libvirt() -> None:
     )
     assert "sse4.1: missing is not a VMX feature" in text
     assert "vmx-ins-outs: not asked for is ins_outs" in text
-    assert 3 == text.count(" guests ")
+    assert 3 == explain(message, root="made-nested").count("\n  guests ")
 
 
 def test_a_warning_of_qemu() -> None:

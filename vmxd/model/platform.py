@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import enum
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vmxd.model.decode import decode
+from vmxd.model.inventory import Inventory
 from vmxd.model.states import Presence
 from vmxd.tables import FEATURES
-from vmxd.tables.platforms.brands import product_class, short_name
+from vmxd.tables.platforms.brands import is_intel, product_class, short_name
 from vmxd.tables.platforms.microarchitectures import Microarchitecture, microarchitecture
 from vmxd.tables.platforms.seen import Seen, table
 from vmxd.tables.rows import Msr
@@ -39,6 +41,10 @@ class Platform:
     hypervisor: bool
     values: tuple[int, ...] = ()
 
+    def has_some(self, feature: str) -> bool:
+        """Tell whether some kind of core is known to have a feature."""
+        return any(_features(at)[feature] is Presence.PRESENT for at in self.values)
+
     @property
     def is_hybrid(self) -> bool:
         """Whether CPUs of several kinds of core are online."""
@@ -50,6 +56,40 @@ class Platform:
         if Presence.ABSENT in answers:
             return False
         return True if Presence.PRESENT in answers else None
+
+
+def platform_of(inventory: Inventory) -> Platform | None:
+    """Describe a host's CPUs as a row of the table would; None if their signature or brand is not known, or differs."""
+    cpus = {replace(cpu, package=None, microcode=None) for cpu in inventory.host.cpus.values()}
+    if len(cpus) != 1 or (cpu := cpus.pop()).signature is None or cpu.model_name is None:
+        return None
+    revisions = {each.microcode for each in inventory.host.cpus.values()}
+    revision = revisions.pop() if len(revisions) == 1 else None
+    name = short_name(cpu.model_name)
+    return Platform(
+        family=microarchitecture(cpu.signature, is_intel=is_intel(cpu.vendor, cpu.model_name)),
+        signature=cpu.signature,
+        name=name,
+        product=product_class(cpu.model_name),
+        microcode=int(revision, 16) if revision else None,
+        kinds=_kinds(name, inventory),
+        smx=None if cpu.flags is None or "pae" not in cpu.flags else "smx" in cpu.flags,
+        hypervisor=cpu.hypervisor,
+    )
+
+
+def _kinds(name: str, inventory: Inventory) -> str:
+    """Count logical CPUs by kind of core; if a recording does not tell, as the same product with as many of them."""
+    host = inventory.host
+    if host.core_types:
+        kinds = Counter(host.core_types.values())
+        return " ".join(f"{kind}:{count}" for kind, count in sorted(kinds.items(), reverse=True))
+    same = (each.kinds for each in platforms() if each.name == name and each.kinds)
+    return next((kinds for kinds in same if _total(kinds) == len(host.online)), "")
+
+
+def _total(kinds: str) -> int:
+    return sum(int(part.partition(":")[2]) for part in kinds.split())
 
 
 @functools.cache
@@ -84,8 +124,8 @@ def _features(at: int) -> Mapping[str, Presence]:
 
 
 def first_seen(feature: str) -> Platform | None:
-    """Find the oldest CPU of the table with a feature; None if none has it."""
-    return next((each for each in platforms() if each.has(feature)), None)
+    """Find the oldest CPU of the table with a feature, on one kind of core or all; None if none has it."""
+    return next((each for each in platforms() if each.has_some(feature)), None)
 
 
 @dataclass(frozen=True, slots=True)

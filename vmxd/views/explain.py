@@ -10,18 +10,19 @@ from vmxd.model.answers import View, consistent, has_feature
 from vmxd.model.decode import control_state
 from vmxd.model.facts import Missing
 from vmxd.model.inventory import Inventory
+from vmxd.model.platform import attribute, first_seen, platform_of
 from vmxd.model.states import State
 from vmxd.pasted.recognise import Lacking, Mismatch, MsrValue, MsrValues, Named, Pasted, Refused, VmxFlags
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.bits import set_bits
 from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.cpu_models import CPU_MODELS, features_of
-from vmxd.tables.first_seen import first_seen
 from vmxd.tables.kvm import KVM_PARAMETERS
 from vmxd.tables.needs import NEEDS
 from vmxd.tables.rows import AllOf, Control, Field, Flag, Layout, MayBeZero, Msr
 from vmxd.tables.vmcs_config import WORDS
 from vmxd.views.lines import Line, Tone, beside
+from vmxd.views.platforms import attribution_text, seen_text
 from vmxd.views.words import (
     condition,
     describe_cpus,
@@ -153,11 +154,7 @@ def needed_by(feature: Feature) -> Iterator[str]:
 
 def _seen(feature: Feature) -> Iterator[str]:
     """Yield since when the feature is there: a hint."""
-    first = first_seen(feature.name)
-    if first is None:
-        yield "on no CPU that vmxd has a recording of"
-    else:
-        yield f"first on {first.cpu} ({first.year}), of the CPUs that vmxd has recordings of; newer ones may lack it"
+    yield seen_text(first_seen(feature.name))
     if model := first_model(feature):
         yield f"the first CPU model of QEMU that wants it is {model}"
 
@@ -182,6 +179,8 @@ def _state(feature: Feature, inventory: Inventory) -> Iterator[Said]:
     layers = inventory.layers(feature.name)
     yield "here", "; ".join([layers.hardware.state.value, *details(inventory, layers.hardware)])
     yield from (("", sentence(reason)) for reason in has_feature(inventory, feature.name).reasons)
+    if layers.hardware.state is State.OFF and (platform := platform_of(inventory)):
+        yield "why", attribution_text(attribute(feature.name, platform), platform)
     if layers.kvm:
         yield "kvm", left_off(layers.kvm)
     if inventory.nested is not None:

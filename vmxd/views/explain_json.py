@@ -9,13 +9,14 @@ import vmxd
 from vmxd.cpulist import format_cpus
 from vmxd.model.answers import View, has_feature
 from vmxd.model.inventory import Inventory
+from vmxd.model.platform import first_seen, platform_of
 from vmxd.tables import Feature
 from vmxd.tables.caveats import CAVEATS
-from vmxd.tables.first_seen import first_seen
 from vmxd.tables.needs import NEEDS
 from vmxd.tables.rows import Msr
 from vmxd.views.explain import LAYOUTS, TITLES, first_model, needed_by
 from vmxd.views.json import Json, feature_document, feature_state, host_document, msr_document, msr_state
+from vmxd.views.platforms import why_document
 from vmxd.views.words import told
 
 EXPLAIN_SCHEMA: Final = "vmxd.explain/1"
@@ -43,11 +44,14 @@ def _feature(feature: Feature, inventory: Inventory) -> Json:
         "caveats": list(CAVEATS.get(feature.name, ())),
         "needs": list(NEEDS.get(feature.name, ())),
         "needed_by": list(needed_by(feature)),
-        "first_seen": None if first is None else {"cpu": first.cpu, "year": first.year},
+        "first_seen": None
+        if first is None or first.family is None
+        else {"cpu": first.family.name, "year": first.family.year},
         "first_qemu_model": first_model(feature),
         "here": {
             **feature_state(layers.hardware),
             "reasons": _reasons(feature, inventory, View.HARDWARE),
+            "why": why_document(feature.name, layers.hardware.state, platform_of(inventory)),
             "unused_by_kvm": layers.kvm,
             "guests": None
             if inventory.nested is None

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import vmxd
-from vmxd.model.platform import Apart, Attribution, Cause, Kind, Platform, easiest, shares, unread
+from vmxd.model.platform import Apart, Attribution, Cause, Kind, Platform, attribute, easiest, shares, unread
+from vmxd.model.states import State
 from vmxd.tables import FEATURES
 from vmxd.tables.rows import Msr
 from vmxd.views.json import Json
@@ -245,3 +246,28 @@ def attribution_text(found: Attribution, platform: Platform) -> str:
         (Cause.NOT_KNOWN, None): f"why is not known: {counts if found.of else f'no {kind} was seen'}",
     }
     return said[found.cause, found.apart]
+
+
+def why_document(feature: str, state: State, platform: Platform | None) -> Json | None:
+    """Return why no CPU of a host has a feature; None if some have it, or the CPU cannot be named."""
+    if state is not State.OFF or platform is None:
+        return None
+    found = attribute(feature, platform)
+    return {
+        "cause": found.cause.value,
+        "apart": found.apart.value if found.apart else None,
+        "fixable": found.cause.fixable,
+        "having": found.having,
+        "of": found.of,
+        "microcode_since": None if found.since is None else f"{found.since:#x}",
+        "others": list(dict.fromkeys(each.name for each in found.others)),
+        "reason": attribution_text(found, platform),
+    }
+
+
+def seen_text(first: Platform | None) -> str:
+    """Say on which CPU of the table a feature was seen first."""
+    if first is None:
+        return "on no CPU of vmxd's table; not seen is not no"
+    year = f" ({first.family.year})" if first.family else ""
+    return f"first on {name_of(first)}{year}, of the CPUs in vmxd's table; newer ones may lack it"
