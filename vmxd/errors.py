@@ -5,6 +5,13 @@ A failed read of one MSR on one CPU is no exception but a fact (facts.Failed).
 
 from __future__ import annotations
 
+from typing import Final
+
+import vmxd
+
+_PROJECTS: Final = {"yaml": "PyYAML"}
+"""Names of modules in the Python Package Index, where those differ."""
+
 
 class VmxdError(Exception):
     """Raised when a command cannot do what it was asked for; ``hint`` is the next step, exit code 2."""
@@ -19,13 +26,24 @@ class UsageError(VmxdError):
 
 
 class NotInstalledError(VmxdError):
-    """Raised when what was asked for takes a Python module that is not there: an extra of vmxd brings it."""
+    """Raised when what was asked for takes a Python module that is not there: an extra of vmxd brings it.
+
+    The hint fits how vmxd was installed: Debian's package, one file (vmxd.pyz), or pip.
+    """
 
     def __init__(self, what: str, module: str | None, extra: str) -> None:
         super().__init__(
-            f"{what} takes the Python module {module}, which is not installed",
-            f"pip install 'vmxd[{extra}]', or apt install python3-{module}",
+            f"{what} takes the Python module {module}, which is not installed", _how_to_install(module or "", extra)
         )
+
+
+def _how_to_install(module: str, extra: str) -> str:
+    place = vmxd.__file__
+    if place.startswith("/usr/lib/python3/dist-packages/"):
+        return f"apt install python3-{module}"
+    if ".pyz" in place:
+        return f"vmxd.pyz is without it: install vmxd's wheel with its extra [{extra}], or a package"
+    return f"pip install {_PROJECTS.get(module, module)}, into the environment that vmxd runs in"
 
 
 class RootError(VmxdError):

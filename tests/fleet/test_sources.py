@@ -29,8 +29,8 @@ RECORDINGS = 'cluster="recordings"'
 
 
 def facts(host: FleetHost) -> dict[str, Any]:
-    """Return all that is known of a host, but for how it is said and where it stands."""
-    return {name: value for name, value in asdict(host).items() if name not in ("labels", "reason", "nested")}
+    """Return all that is known of a host, but for where it stands."""
+    return {name: value for name, value in asdict(host).items() if name not in ("labels", "nested")}
 
 
 def features(table: dict[str, dict[str, str]]) -> dict[str, list[str]]:
@@ -40,7 +40,8 @@ def features(table: dict[str, dict[str, str]]) -> dict[str, list[str]]:
 
 def test_same_facts(prometheus: Served) -> None:
     """Every recording is the same host to both, value by value, but for the one that is down."""
-    fleet = prometheus.read(RECORDINGS, AT)
+    with closing(Api(prometheus.url)) as api:
+        fleet = read_prometheus(api, Asked(RECORDINGS, AT, parameters=True))
     recorded = read_recordings(str(HOSTS), lambda *_: None)
 
     assert [facts(host) for host in recorded.hosts] == [facts(host) for host in fleet.hosts if host.name != "down"]
@@ -92,9 +93,9 @@ def test_same_groups(prometheus: Served, question: str) -> None:
     recorded = vmxd("fleet", question, "--recordings", HOSTS, "--json")
     answer = prometheus.ask(question, "--selector", RECORDINGS, "--at", str(AT), "--json")
     (expected,), (found,) = (json.loads(each.stdout)["groups"] for each in (recorded, answer))
-    unknown = [group.pop("unknown").keys() for group in (expected, found)]
+    for group in filter(None, (found, found.get("usable"))):
+        assert "Prometheus cannot scrape it (up is 0)" == group["unknown"].pop("down")
 
-    assert {"down"} == unknown[1] - unknown[0]
     assert expected == found
     assert recorded.returncode == answer.returncode
 
@@ -130,7 +131,7 @@ def test_living_fleet(prometheus: Served) -> None:
             unknown.add(name)
     found = json.loads(answer.stdout)
 
-    assert (lacks, has, unknown) == (set(found["lacks"]), set(found["has"]), set(found["unknown"]))
+    assert (lacks, has, unknown) == (set(found["lacks"]), {*found["has"], *found["unusable"]}, set(found["unknown"]))
     assert min(map(len, (lacks, has, unknown))) > 2
 
 

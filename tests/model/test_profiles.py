@@ -184,7 +184,7 @@ def test_a_mistake_at_the_start_ends_the_command(tmp_path: Path) -> None:
                 "--web.listen-address=127.0.0.1:0")  # fmt: skip
 
     assert (2, "") == (done.returncode, done.stdout)
-    assert f"vmxd: {tmp_path}/pool.toml:2: no feature is called 'etp'\nhint: close are: " in done.stderr
+    assert f"vmxd: {tmp_path}/pool.toml:2: no feature is called 'etp'\nhint: close is: ept\n" in done.stderr
 
 
 # Judgement --------------------------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from tests.helpers.support import HOSTS, LAKEFIELD, REPOSITORY, vmxd
 
 EXTRAS: Final = ("", "web", "fleet", "terminal")
 LISTEN: Final = "--web.listen-address=127.0.0.1:0"
-YAML: Final = ("vmxd: --web.config.file takes the Python module yaml, which is not installed", "web", "yaml")
-BCRYPT: Final = ("vmxd: basic_auth_users takes the Python module bcrypt, which is not installed", "web", "bcrypt")
+YAML: Final = ("vmxd: --web.config.file takes the Python module yaml, which is not installed", "PyYAML")
+BCRYPT: Final = ("vmxd: basic_auth_users takes the Python module bcrypt, which is not installed", "bcrypt")
 REFUSED: Final = "vmxd: http://127.0.0.1:1 cannot be reached: Connection refused"
 
 
@@ -100,14 +100,14 @@ def test_what_needs_none(installed: dict[str, Path], words: tuple[str | Path, ..
     ],
 )
 def test_web_is_missing(
-    installed: dict[str, Path], extra: str, settings: str, expected: tuple[str, str, str], tmp_path: Path
+    installed: dict[str, Path], extra: str, settings: str, expected: tuple[str, str], tmp_path: Path
 ) -> None:
     """A web.yml without what it takes: the server does not start, and one sentence and a hint say why."""
     (tmp_path / "web.yml").write_text(f"{settings}\n")
-    message, brings, module = expected
+    message, module = expected
     words = ("serve", "--root", LAKEFIELD, LISTEN, f"--web.config.file={tmp_path / 'web.yml'}")
 
-    hint = f"hint: pip install 'vmxd[{brings}]', or apt install python3-{module}"
+    hint = f"hint: pip install {module}, into the environment that vmxd runs in"
     assert (2, "", f"{message}\n{hint}\n") == run(installed[extra], *words)
 
 
@@ -143,7 +143,7 @@ def test_fleet(installed: dict[str, Path], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_terminal(installed: dict[str, Path], extra: str) -> None:
-    """On a terminal there is colour with the extra terminal, and plain text without."""
+    """On a terminal there is colour, whatever is installed beside vmxd."""
     leader, follower = pty.openpty()
     with start(installed[extra], "show", "pml", "--root", LAKEFIELD, stdout=follower) as process:
         os.close(follower)
@@ -155,4 +155,4 @@ def test_terminal(installed: dict[str, Path], extra: str) -> None:
 
     assert 0 == process.returncode
     assert b"IA32_VMX_PROCBASED_CTLS2" in printed
-    assert ("terminal" == extra) == (b"\x1b[" in printed)
+    assert b"\x1b[" in printed

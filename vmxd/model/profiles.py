@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vmxd.errors import UsageError
-from vmxd.tables.find import closest
+from vmxd.tables.find import close_hint, closest
 from vmxd.tables.versions import QEMU
 
 QEMU_PREFIX: Final = "qemu-"
@@ -95,4 +95,4 @@ def cpu_model_profile(name: str) -> Profile:
 
 
 def _hint(close: list[str], command: str) -> str:
-    return f"close are: {', '.join(close)}" if close else f"{command} lists them all"
+    return close_hint(close, f"{command} lists them all")

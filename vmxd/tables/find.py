@@ -202,9 +202,12 @@ def find_feature(text: str, others: Iterable[str] = ()) -> Feature:
     names = {alias: feature.name for feature in FEATURES.values() for alias in (feature.name, *feature.aliases)}
     names |= {name: name for name in others}
     close = dict.fromkeys(names[match] for match in closest(text, names))
-    raise UsageError(
-        f"no feature is called {text!r}", f"close are: {', '.join(close)}" if close else "vmxd features lists them all"
-    )
+    raise UsageError(f"no feature is called {text!r}", close_hint(list(close), "vmxd features lists them all"))
+
+
+def close_hint(close: list[str], otherwise: str) -> str:
+    """Name what may have been meant, if anything is close."""
+    return f"close {'is' if len(close) == 1 else 'are'}: {', '.join(close)}" if close else otherwise
 
 
 def closest(text: str, names: Iterable[str]) -> list[str]:

@@ -26,8 +26,8 @@ _EPILOG = """exit codes:
 examples:
   vmxd fleet changes --prometheus http://prom:9090
       since yesterday
-  vmxd fleet changes --prometheus http://prom:9090 --since 2w --selector 'cluster="db"'
-      hosts of one pool, for two weeks
+  vmxd fleet changes --prometheus http://prom:9090 --since 2w --at 2026-11-01
+      in the two weeks before
 """
 
 
