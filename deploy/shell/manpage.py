@@ -16,7 +16,6 @@ from typing import Final
 
 import vmxd
 from deploy.shell.commands import Command, commands_of
-from vmxd.commands.help import synopsis
 
 FILE: Final = "man/man1/vmxd.1"
 """Where it goes, under /usr/share."""
@@ -193,8 +192,7 @@ def _entries(entries: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 def _synopsis(command: Command) -> str:
     words = len(" ".join(command.words))
-    groups = command.parser._mutually_exclusive_groups  # noqa: SLF001
-    line = synopsis(" ".join(command.words), command.parser._actions, groups)  # noqa: SLF001
+    line = (command.parser.usage or "") % {"prog": " ".join(command.words)}
     rest = re.sub(r"\b([A-Z]\w*|options)\b", r"\\fI\1\\fR", _marked(line[words:]))
     return f"\\fB{_escaped(line[:words])}\\fR{rest}"
 

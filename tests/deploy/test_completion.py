@@ -22,7 +22,7 @@ from vmxd.tables.cpu_models import cpu_model_names
 
 SHARE: Final = REPOSITORY / "deploy/share"
 SCRIPTS: Final = completion.FILES
-COMMAND_NAMES: Final = {module.__name__.rpartition(".")[2] for module in COMMANDS}
+COMMAND_NAMES: Final = set(COMMANDS)
 
 
 def candidates(shell: str, line: str, cwd: Path, script: Path | None = None) -> list[str]:

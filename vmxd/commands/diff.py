@@ -36,6 +36,7 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "diff",
+        usage="%(prog)s [options] A B",
         help="say in what two hosts differ, or two CPUs of one",
         description="Print the features and the MSR values that differ between two hosts or CPUs, and what of the "
         "hosts may be why.",

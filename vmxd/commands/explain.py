@@ -45,6 +45,7 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "explain",
+        usage="%(prog)s [options] NAME [NAME ...]",
         parents=[host_options()],
         help="say what a feature is and how it stands here, or what a pasted error or value means",
         description="Say what features are, what others call them, and how they stand on a host and why; "

@@ -21,6 +21,7 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "features",
+        usage="%(prog)s [options] [FEATURE ...]",
         help="list every feature that vmxd knows, with its names elsewhere",
         description="List features by vmxd's name, with their bit and their names in Linux, QEMU, libvirt and the SDM.",
         epilog=_EPILOG,

@@ -6,8 +6,10 @@ import argparse
 from typing import Final
 
 from vmxd.commands import EXIT_FINE
-from vmxd.commands.output import replace_file, say, write
+from vmxd.commands.output import replace_file, say
 from vmxd.commands.parser import Commands, export_options, scan_to_export
+from vmxd.server.self_metrics import SelfCollector
+from vmxd.views.metrics import HostCollector, to_text
 
 _EPILOG: Final = """
 examples:
@@ -34,21 +36,16 @@ def add(commands: Commands) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="replace FILE in one step instead of printing; node_exporter wants a name in .prom",
+        default="-",
+        help="replace FILE in one step instead of printing; node_exporter wants a name in .prom (default: -, stdout)",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the metrics. Raises VmxdError."""
-    from vmxd.server.self_metrics import SelfCollector
-    from vmxd.views.metrics import HostCollector, to_text
-
     result, features = scan_to_export(arguments)
     say(result.inventory.host.notes)
     text = to_text(HostCollector(result.inventory, features), SelfCollector(result))
-    if arguments.output is None:
-        write(text)
-    else:
-        replace_file(arguments.output, text)
+    replace_file(arguments.output, text)
     return EXIT_FINE

@@ -5,74 +5,88 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import textwrap
 from collections.abc import Iterable
-from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
+import vmxd
 from vmxd import cpulist
-from vmxd.commands.help import HelpFormatter
+from vmxd.commands import profiles as files_of_profiles
 from vmxd.commands.output import write
 from vmxd.errors import UsageError
-
-if TYPE_CHECKING:
-    from vmxd.host.scan import Scan
-    from vmxd.model.profiles import Profile
+from vmxd.host.scan import Scan, scan
+from vmxd.model.profiles import Profile
+from vmxd.tables import FEATURES
+from vmxd.tables.find import closest
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are ours, whose output goes where ours does, and that guesses no flag."""
+    """An argparse parser that raises our errors, prints where we do, keeps an epilog's lines, and guesses no flag."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 (handed through)
-        super().__init__(**{**options, "allow_abbrev": False, "formatter_class": HelpFormatter})
-        self._positionals.title = "arguments"
+        super().__init__(**{"usage": "%(prog)s [options]", **options, "allow_abbrev": False})
 
     def parse_known_args(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
         """Parse, and let nothing be left over: the parser of a command knows best what could have been meant."""
         parsed, left = super().parse_known_args(*arguments, **options)
         if left:
-            self._refuse_left_over(left[0])
+            raise self._left_over(left[0])
         return parsed, left
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
-        if choice := re.fullmatch("one of the arguments (.+) is required", message):
-            message = f"{self.prog} needs {' or '.join(choice[1].split())}"
-        raise UsageError(
-            message.removeprefix("argument ").replace("the following arguments are required:", f"{self.prog} needs"),
-            self._see_help,
-        )
+        hint = f"see {self.prog} --help"
+        if choice := _CHOICE.fullmatch(message):
+            name, text, choices = choice[1], choice[2][1:-1], re.findall(r"[\w.-]+", choice[3])
+            if name in ("COMMAND", "QUESTION"):
+                raise UsageError(f"{self.prog} has no command {text!r}", _did_you_mean(text, choices, hint))
+            known = f"{', '.join(choices[:-1])} or {choices[-1]}"
+            raise UsageError(f"{name} takes {known}, not {text!r}", _did_you_mean(text, choices, hint))
+        if one_of := _ONE_OF.fullmatch(message):
+            message = f"{self.prog} needs {' or '.join(one_of[1].split())}"
+        message = message.replace("the following arguments are required:", f"{self.prog} needs")
+        raise UsageError(message.removeprefix("argument "), hint)
 
-    @property
-    def _see_help(self) -> str:
-        return f"see {self.prog} --help"
+    def print_help(self, file: object = None) -> None:  # noqa: ARG002 (there is one place for output)
+        """Write the help to standard output. Raises VmxdError."""
+        write(self.format_help().encode())
 
-    def _refuse_left_over(self, text: str) -> NoReturn:
+    def format_help(self) -> str:
+        """Format the help as argparse does; an epilog keeps its lines, and commands are in the column of options."""
+        epilog, self.epilog = self.epilog, None
+        try:
+            text = super().format_help()
+        finally:
+            self.epilog = epilog
+        text = _COMMANDS.sub(lambda match: textwrap.indent(textwrap.dedent(match[1]), "  "), text)
+        return f"{text}\n{epilog.strip(chr(10))}\n" if epilog else text
+
+    def _left_over(self, text: str) -> UsageError:
+        shown, hint = self.format_help(), f"see {self.prog} --help"
         flag = text.partition("=")[0]
         if flag.startswith("-"):
-            hint = _did_you_mean(flag, self._option_string_actions, self._see_help)
-            raise UsageError(f"{self.prog} has no option {flag}", hint)
-        hint = self._see_help
-        if "--root" in self._option_string_actions and os.path.isdir(text):
+            return UsageError(f"{self.prog} has no option {flag}", _did_you_mean(flag, _FLAGS.findall(shown), hint))
+        if "--root" in shown and os.path.isdir(text):
             hint = f"a recording is named by --root, as in --root {text}; {hint}"
-        raise UsageError(f"{self.prog} takes no argument {text!r}", hint)
+        return UsageError(f"{self.prog} takes no argument {text!r}", hint)
 
-    def _check_value(self, action: argparse.Action, value: Any) -> None:  # noqa: ANN401 (of any type)
-        if action.choices is None or value in action.choices:
-            return
-        choices = [str(choice) for choice in action.choices]
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            message = f"{self.prog} has no command {str(value)!r}"
-        else:
-            name = argparse._get_action_name(action)  # noqa: SLF001
-            message = f"{name} takes {', '.join(choices[:-1])} or {choices[-1]}, not {str(value)!r}"
-        raise UsageError(message, _did_you_mean(str(value), choices, self._see_help))
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]  # noqa: ARG002
-        write(message.encode())
+_CHOICE: Final = re.compile(r"argument (.+?): invalid choice: (.+) \(choose from (.+)\)", re.DOTALL)
+_ONE_OF: Final = re.compile(r"one of the arguments (.+) is required")
+_COMMANDS: Final = re.compile(r"^  (?:COMMAND|QUESTION)\n((?:    .*\n)+)", re.MULTILINE)
+_FLAGS: Final = re.compile(r"(?<![\w.-])--?[a-z][\w.-]*")
+
+
+class Version(argparse.Action):
+    """--version: print it, and end."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:  # noqa: ANN401 (argparse's)
+        """Write the version to standard output. Raises VmxdError."""
+        write(f"vmxd {vmxd.__version__}\n".encode())
+        parser.exit()
 
 
 def _did_you_mean(text: str, names: Iterable[str], see: str) -> str:
-    from vmxd.tables.find import closest
-
     close = closest(text, names)
     return f"did you mean {close[0]}? {see}" if close else see
 
@@ -81,7 +95,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 (argp
 
 
 def host_options() -> Parser:
-    """Return the options that choose a host and its CPUs, as a parent for a command's parser."""
+    """Make the options that choose a host and its CPUs, as a parent for a command's parser."""
     parent = Parser(add_help=False)
     options = parent.add_argument_group("host")
     options.add_argument("--root", default="/", metavar="DIR", help="the host: / or a recording (default: %(default)s)")
@@ -105,13 +119,11 @@ def _cpus(text: str) -> tuple[int, ...]:
 
 def scan_chosen(arguments: argparse.Namespace, profiles: Iterable[Profile] = ()) -> Scan:
     """Scan what the host options chose, and hold it against profiles. Raises VmxdError."""
-    from vmxd.host.scan import scan
-
     return scan(arguments.root, arguments.cpus, arguments.skip_isolated, nested=arguments.nested, profiles=profiles)
 
 
 def profile_options() -> Parser:
-    """Return the options that choose profiles, as a parent for a command's parser."""
+    """Make the options that choose profiles, as a parent for a command's parser."""
     parent = Parser(add_help=False)
     options = parent.add_argument_group("profiles")
     options.add_argument(
@@ -133,7 +145,7 @@ def profile_options() -> Parser:
 
 
 def feature_options() -> Parser:
-    """Return the options that choose which features have series of their own, as a parent for a command's parser."""
+    """Make the options that choose which features have series of their own, as a parent for a command's parser."""
     parent = Parser(add_help=False)
     options = parent.add_argument_group("features")
     options.add_argument(
@@ -152,9 +164,7 @@ def feature_options() -> Parser:
 
 
 def chosen_features(arguments: argparse.Namespace) -> frozenset[str]:
-    """Return the names of the features that feature_options() chose. Raises UsageError where that is none of them."""
-    from vmxd.tables import FEATURES
-
+    """Find the features that feature_options() chose, by name. Raises UsageError if there is none."""
     chosen = frozenset(FEATURES)
     if arguments.feature_include is not None:
         chosen = _matching(chosen, "--feature.include", arguments.feature_include)
@@ -179,18 +189,16 @@ def _matching(names: frozenset[str], flag: str, regex: str) -> frozenset[str]:
 
 
 def export_options() -> list[Parser]:
-    """Return the options of the commands that export metrics, as parents for their parsers."""
+    """Make the options of the commands that export metrics, as parents for their parsers."""
     return [host_options(), profile_options(), feature_options()]
 
 
 def scan_to_export(arguments: argparse.Namespace) -> tuple[Scan, frozenset[str]]:
-    """Return a scan and the features to export, as export_options() chose them. Raises VmxdError."""
+    """Scan what export_options() chose; return that and the features to export. Raises VmxdError."""
     features = chosen_features(arguments)
     return scan_chosen(arguments, chosen_profiles(arguments)), features
 
 
 def chosen_profiles(arguments: argparse.Namespace) -> tuple[Profile, ...]:
-    """Return the profiles that profile_options() chose. Raises VmxdError."""
-    from vmxd.commands.profiles import chosen_profiles as read
-
-    return read(arguments.profile_dirs, arguments.profiles)
+    """Read the profiles that profile_options() chose. Raises VmxdError."""
+    return files_of_profiles.chosen_profiles(arguments.profile_dirs, arguments.profiles)

@@ -36,6 +36,7 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "platforms",
+        usage="%(prog)s [options] [NAME ...]",
         help="say which real CPUs have a feature, or what a CPU has, from a table of CPUs that were read",
         description="Say which real CPUs have all of some features, or what CPUs of a microarchitecture, a signature "
         "or a name have. It tells what was seen: some CPUs of each kind, and of many kinds none.",

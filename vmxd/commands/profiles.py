@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Sequence
+from importlib import resources
 from typing import Final
 
 from vmxd.errors import ProfileError, VmxdError
@@ -38,8 +39,6 @@ def read_profiles(directories: Sequence[str] | None = None) -> tuple[Profile, ..
 @functools.cache
 def builtin_profiles() -> tuple[Profile, ...]:
     """Return the profiles that come with vmxd, by file name."""
-    from importlib import resources
-
     files = sorted((resources.files("vmxd.tables") / "profiles").iterdir(), key=lambda file: file.name)
     return tuple(profile for file in files for profile in parse_profiles(file.read_text("utf-8"), str(file)))
 

@@ -34,6 +34,7 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "show",
+        usage="%(prog)s [options] [NAME ...]",
         parents=[host_options(), profile_options()],
         help="print the host at a glance, and features with their state",
         description="Print the host, and VMX features by MSR in the order of the SDM, with their state.",

@@ -23,10 +23,11 @@ def add(commands: Commands) -> None:
     """Add the command, and one of its own for each question, to the parser."""
     parser = commands.add_parser(
         "fleet",
+        usage="%(prog)s [options] QUESTION ...",
         help="ask many hosts at once, through Prometheus or a directory of recordings",
         description="Ask a fleet, through Prometheus' HTTP API or a directory of recordings.",
         epilog=_EPILOG,
     )
-    questions = parser.add_subparsers(title="questions", metavar="QUESTION", required=True)
+    questions = parser.add_subparsers(title="questions", prog=parser.prog, metavar="QUESTION", required=True)
     for question in QUESTIONS:
         question.add(questions)

@@ -34,6 +34,7 @@ def add(questions: Commands) -> None:
     """Add the question to the parser."""
     parser = questions.add_parser(
         "baseline",
+        usage="%(prog)s [options] (--prometheus URL | --recordings DIR)",
         parents=[fleet_options(), group_options(), output_options()],
         help="the features that every host has; as -cpu of QEMU or <cpu> of libvirt too",
         description="Print the features that every host has, and those that only some have.",

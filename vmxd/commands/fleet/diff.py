@@ -50,6 +50,7 @@ def add(questions: Commands) -> None:
     """Add the question to the parser."""
     parser = questions.add_parser(
         "diff",
+        usage="%(prog)s [options] (--prometheus URL | --recordings DIR) A B",
         parents=[fleet_options(), output_options()],
         help="what differs between two hosts or pools, or between then and now",
         description="Compare two hosts, two pools, or one of them at two times.",

@@ -31,6 +31,7 @@ def add(questions: Commands) -> None:
     """Add the question to the parser."""
     parser = questions.add_parser(
         "history",
+        usage="%(prog)s [options] --prometheus URL HOST",
         parents=[output_options()],
         help="what changed on a host when, beside its microcode and kernel",
         description="Print what changed on a host and when, as Prometheus has it: status, microcode, kernel, "

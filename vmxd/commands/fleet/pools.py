@@ -30,6 +30,7 @@ def add(questions: Commands) -> None:
     """Add the question to the parser."""
     parser = questions.add_parser(
         "pools",
+        usage="%(prog)s [options] (--prometheus URL | --recordings DIR)",
         parents=[fleet_options(), group_options(), output_options()],
         help="hosts between which VMs can move, and which few to drop or fix for a larger baseline",
         description="Group hosts by equal features, and rank what it costs to have more features on all of them.",

@@ -29,6 +29,7 @@ def add(questions: Commands) -> None:
     """Add the question to the parser."""
     parser = questions.add_parser(
         "report",
+        usage="%(prog)s [options] (--prometheus URL | --recordings DIR)",
         parents=[fleet_options()],
         help="every host and every feature: one HTML page, CSV or JSON",
         description=(

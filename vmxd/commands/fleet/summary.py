@@ -21,6 +21,7 @@ def add(questions: Commands) -> None:
     """Add the question to the parser."""
     parser = questions.add_parser(
         "summary",
+        usage="%(prog)s [options] (--prometheus URL | --recordings DIR)",
         parents=[fleet_options(), output_options()],
         help="hosts by status, model, microcode and fingerprint",
         description="Count hosts by status, model, microcode, kernel and fingerprint, and name those that differ from "

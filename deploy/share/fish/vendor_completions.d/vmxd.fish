@@ -78,7 +78,7 @@ complete -c vmxd -e
 complete -c vmxd -f
 
 complete -c vmxd -n _shtab_vmxd_using -s h -l help -d 'show this help message and exit'
-complete -c vmxd -n _shtab_vmxd_using -l version -d 'show program'"'"'s version number and exit'
+complete -c vmxd -n _shtab_vmxd_using -l version -d 'print the version'
 complete -c vmxd -n '_shtab_vmxd_using; and test $_shtab_vmxd_npos -eq 0' -a serve -d 'serve the metrics over HTTP'
 complete -c vmxd -n '_shtab_vmxd_using serve' -s h -l help -d 'show this help message and exit'
 complete -c vmxd -n '_shtab_vmxd_using serve' -l root -xka "(__fish_complete_directories)" -d 'the host: / or a recording (default: /)'
@@ -103,6 +103,7 @@ complete -c vmxd -n '_shtab_vmxd_using record' -l root -xka "(__fish_complete_di
 complete -c vmxd -n '_shtab_vmxd_using record' -l cpus -x -d 'read these CPUs only, as in 0-3,8'
 complete -c vmxd -n '_shtab_vmxd_using record' -l skip-isolated -d 'leave CPUs of the kernel'"'"'s isolcpus alone'
 complete -c vmxd -n '_shtab_vmxd_using record' -l collector.nested -d 'ask KVM, by /dev/kvm, what VMX it gives to guests'
+complete -c vmxd -n '_shtab_vmxd_using record' -l sweep -d 'read also MSRs 0x494 to 0x49f, above the last known one, once on each CPU: for a CPU that is newer than vmxd'
 complete -c vmxd -n '_shtab_vmxd_using record; and test $_shtab_vmxd_npos -eq 0' -ka "(__fish_complete_directories)" -d 'directory to write'
 complete -c vmxd -n '_shtab_vmxd_using; and test $_shtab_vmxd_npos -eq 0' -a show -d 'print the host at a glance, and features with their state'
 complete -c vmxd -n '_shtab_vmxd_using show' -s h -l help -d 'show this help message and exit'
