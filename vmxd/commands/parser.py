@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import textwrap
 from collections.abc import Iterable
 from typing import Any, Final, NoReturn, TypeAlias
@@ -59,7 +60,12 @@ class Parser(argparse.ArgumentParser):
         finally:
             self.epilog = epilog
         text = _COMMANDS.sub(lambda match: textwrap.indent(textwrap.dedent(match[1]), "  "), text)
-        return f"{text}\n{epilog.strip(chr(10))}\n" if epilog else text
+        if not epilog:
+            return text
+        width = shutil.get_terminal_size().columns - 2  # as argparse does
+        paragraphs = epilog.strip("\n").split("\n\n")
+        told = "\n\n".join(each if "\n" in each else textwrap.fill(each, width) for each in paragraphs)
+        return f"{text}\n{told}\n"
 
     def _left_over(self, text: str) -> UsageError:
         shown, hint = self.format_help(), f"see {self.prog} --help"

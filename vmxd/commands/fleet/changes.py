@@ -35,6 +35,7 @@ def add(questions: Commands) -> None:
     """Add the question to the parser."""
     parser = questions.add_parser(
         "changes",
+        usage="%(prog)s [options] --prometheus URL",
         parents=[output_options()],
         help="which hosts lost or gained features, beside microcode, kernel and parameters",
         description="Print which hosts lost or gained features since a time, hosts that changed alike as one group, "
