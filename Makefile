@@ -23,7 +23,7 @@ LISTEN ?= 127.0.0.1:10480
 EXAMPLE = tests/hosts/lakefield-i5-l16g7
 READY   = $(VENV)/.ready
 TESTED  = $(VENV)/.ready-for-tests
-PYTEST  = $(VENV)/bin/pytest
+PYTEST  = $(VENV)/bin/python $(if $(COVERAGE),-m coverage run) -m pytest
 PIP     = $(VENV)/bin/pip --quiet --disable-pip-version-check
 # what pyproject.toml allows; in CI what .ci/requirements.txt pins, to the hash
 ifdef CI

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 import tempfile
@@ -15,6 +16,9 @@ from tests.helpers.http import get
 from tests.helpers.server import Server, serving
 from tests.helpers.support import LAKEFIELD
 from tests.helpers.web_yml import make_pki
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # programs that workers start would take twice as long
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 settings.register_profile("vmxd", deadline=None, derandomize=True)
 settings.register_profile("few", settings.get_profile("vmxd"), max_examples=5)
