@@ -18,7 +18,8 @@ from vmxd.host.recording_text import MSR_FILE
 from vmxd.host.root import read_host
 from vmxd.host.scan import Scan
 from vmxd.model.inventory import take_inventory
-from vmxd.server.render import render
+from vmxd.server.negotiate import Format
+from vmxd.server.render import render_metrics
 
 COUNTS: Final = (1, 8, 64, 512, 8192)
 RENDER_SPREAD: Final = 1.25
@@ -84,7 +85,11 @@ def _stages(root: str) -> tuple[Callable[[], object], ...]:
     host = read_host(root)
     inventory = take_inventory(host)
     last = Scan(inventory, 0.0)
-    return (lambda: read_host(root)), (lambda: take_inventory(host)), (lambda: render(last))
+    return (
+        (lambda: read_host(root)),
+        (lambda: take_inventory(host)),
+        (lambda: [render_metrics(last, each) for each in Format]),
+    )
 
 
 def _readers(root: str, count: int) -> dict[str, Callable[[], object]]:

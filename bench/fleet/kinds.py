@@ -7,6 +7,7 @@ page is vmxd's own.
 
 from __future__ import annotations
 
+import gzip
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,9 +20,9 @@ from vmxd.host.root import read_host
 from vmxd.host.scan import Scan
 from vmxd.model.facts import Host, Reading
 from vmxd.model.inventory import take_inventory
-from vmxd.server.live import Live
+from vmxd.server.live import LiveCollector
 from vmxd.server.negotiate import Format
-from vmxd.server.render import expose
+from vmxd.server.render import render_metrics
 from vmxd.tables import IA32_FEATURE_CONTROL
 from vmxd.tables.rows import Bit
 
@@ -61,9 +62,9 @@ def page(kind: Kind) -> Page:
     """Return what a vmxd on a host of this kind serves; rendered once."""
     begin = time.perf_counter()
     inventory = take_inventory(_set_up(kind, read_host(str(HOSTS / kind.recording), nested=True)), builtin_profiles())
-    exposition = expose(Scan(inventory, time.perf_counter() - begin), Format.TEXT)
-    values = Live(stale=kind.stale).values()
-    return Page(exposition.render(values), exposition.render_gzip(values))
+    fixed = render_metrics(Scan(inventory, time.perf_counter() - begin), Format.TEXT)
+    text = fixed + LiveCollector(stale=kind.stale).render(Format.TEXT)
+    return Page(text, gzip.compress(text, mtime=0))
 
 
 def _set_up(kind: Kind, host: Host) -> Host:

@@ -12,7 +12,8 @@ from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 from vmxd.host.scan import Scan
-from vmxd.server.self_metrics import LiveCollector, SelfCollector
+from vmxd.server.live import LiveCollector
+from vmxd.server.self_metrics import SelfCollector
 from vmxd.views.metrics import HostCollector, to_text
 
 _HEAD: Final = """# Metric reference
@@ -62,7 +63,7 @@ read has none. What `vmx_feature` says about one host of a fingerprint holds for
     "vmxd_recording_stale": "No series if nothing can tell, as for another machine's recording.",
 }
 """Name of a family -> what its HELP leaves out."""
-_CLOSED: Final = frozenset(("state", "status", "bit", "code", "profile"))
+_CLOSED: Final = frozenset(("state", "status", "bit", "code", "reason", "profile"))
 """Labels whose values are few and fixed: all are listed."""
 _LIVE: Final = "live"
 
@@ -96,7 +97,7 @@ def page(scans: Mapping[str, Scan]) -> str:
             for family in families:
                 by_name.setdefault(family.name, {})[host] = family
         order += own
-    for family in LiveCollector().collect():
+    for family in LiveCollector(stale=False).collect():
         order.append(family.name)
         by_name[family.name] = {_LIVE: family}
     real = sum(1 for host in scans if not host.startswith("made-"))

@@ -17,9 +17,9 @@ from vmxd.host.root import read_host
 from vmxd.host.scan import Scan, scan
 from vmxd.model.facts import Host, Reading
 from vmxd.model.inventory import take_inventory
-from vmxd.server.live import Live
+from vmxd.server.live import LiveCollector
 from vmxd.server.negotiate import Format
-from vmxd.server.render import expose
+from vmxd.server.render import render_metrics
 
 CONTRACT: Final[Mapping[str, frozenset[str]]] = {
     name: frozenset(labels.split())
@@ -55,6 +55,7 @@ CONTRACT: Final[Mapping[str, frozenset[str]]] = {
         "vmx_nested_feature": "feature",
         "vmxd_scan_timestamp_seconds": "",
         "vmxd_scan_success": "",
+        "vmxd_scan_failures_total": "reason",
         "vmxd_scan_errors": "errno",
         "vmxd_recording_stale": "",
         "vmxd_http_requests_total": "code",
@@ -98,7 +99,7 @@ class Page:
     """The metrics of one host as a scraper that reads the text format sees them."""
 
     def __init__(self, taken: Scan) -> None:
-        self.text = expose(taken, Format.TEXT).render(Live().values()).decode()
+        self.text = (render_metrics(taken, Format.TEXT) + LiveCollector().render(Format.TEXT)).decode()
         self.families = list(parse_text(self.text))
         self.samples = flat(self.families)
 

@@ -22,7 +22,7 @@ from tests.helpers.support import REPOSITORY
 
 START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 10.0
-SECONDS: Final = 15.0
+SECONDS: Final = 40.0
 """How long anything may take."""
 
 _LISTENING: Final = re.compile(r"\"listening on (?P<url>http://(?P<host>\S+):(?P<port>\d+)/)\"$", re.MULTILINE)
@@ -76,7 +76,7 @@ def serving(
             yield server
             process.terminate()
             assert 0 == process.wait(STOP_SECONDS)
-            assert "Traceback" not in server.log
+            assert "Traceback" not in server.log, server.log
         finally:
             process.kill()
             process.wait()

@@ -27,10 +27,7 @@ tls_server_config:
   min_version: TLS12
   max_version: TLS13
   cipher_suites: [{ECDSA_256}, {ECDSA_128}]
-  prefer_server_cipher_suites: false
-  curve_preferences: [CurveP384]
 http_server_config:
-  http2: false
   headers:
     Strict-Transport-Security: max-age=31536000; includeSubDomains
     X-Frame-Options: deny

@@ -25,7 +25,7 @@ import pytest
 from tests.helpers.certificates import make_authority, make_pair
 from tests.helpers.server import Server, port_of, serving_one, until
 from tests.helpers.support import LAKEFIELD
-from vmxd.server.http import CONNECTIONS_MAX
+from vmxd.server.server import CONNECTIONS_MAX
 
 SECONDS: Final = 5.0
 """How long an honest scrape may take."""

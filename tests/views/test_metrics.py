@@ -11,7 +11,6 @@ from typing import Final
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-from prometheus_client.process_collector import ProcessCollector
 
 import vmxd
 from tests.helpers.metric_page import (
@@ -30,8 +29,8 @@ from tests.helpers.support import HOSTS, LAKEFIELD, REAL_HOSTS, program
 from vmxd.host.scan import Scan, scan
 from vmxd.model.facts import Cpu, Failed, Host, Reading, Source
 from vmxd.model.inventory import take_inventory
-from vmxd.server.live import CODES, Process
-from vmxd.server.self_metrics import LiveCollector, SelfCollector
+from vmxd.server.live import CODES, LiveCollector
+from vmxd.server.self_metrics import SelfCollector
 from vmxd.tables import FEATURES, MSR_BY_INDEX
 from vmxd.views.metrics import CPU_SERIES_MAX, HostCollector, to_openmetrics, to_text
 
@@ -80,7 +79,7 @@ def test_families(name: str) -> None:
         for each in families.values()
         if not each.name.startswith("process_") and not sourced.fullmatch(each.documentation)
     ]
-    assert {"vmxd_http_requests", "process_cpu_seconds"} == {
+    assert {"vmxd_http_requests", "vmxd_scan_failures", "process_cpu_seconds"} == {
         each.name for each in families.values() if each.type != "gauge"
     }
 
@@ -89,7 +88,7 @@ def test_families(name: str) -> None:
 def test_formats(name: str) -> None:
     """The page reads back as what was collected, in either format."""
     taken = scan(str(HOSTS / name))
-    collectors = (HostCollector(taken.inventory), SelfCollector(taken), LiveCollector())
+    collectors = (HostCollector(taken.inventory), SelfCollector(taken))
 
     assert together(*collectors) == flat(parse_text(to_text(*collectors).decode()))
     assert together(*collectors) == flat(parse_openmetrics(to_openmetrics(*collectors).decode()))  # type: ignore[no-untyped-call]
@@ -320,20 +319,11 @@ class TestSelf:
         assert {str(code.value): 0 for code in CODES} == page_of(HEALTHY).by("vmxd_http_requests_total")
         assert "vmxd_http_requests" not in {family.name for family in families}
 
-    def test_process(self) -> None:
-        """The process_* metrics are those of prometheus_client, with the values of this process."""
-        theirs = {name: value for name, _, value in flat(ProcessCollector(registry=None).collect())}
-        ours = Process().values()
-
-        assert theirs.keys() == ours.keys()
-        for name, value in ours.items():
-            assert value == pytest.approx(theirs[name], rel=0.05, abs=2), name
-
 
 def test_all_of_the_contract() -> None:
     """Every metric of the contract is on some host."""
     broken = on_each_cpu(SKYLAKE | {0x48B: 1})
-    failed = together(SelfCollector(scan(str(HOSTS / "made-eio"))), LiveCollector())
+    failed = together(SelfCollector(scan(str(HOSTS / "made-eio"))), LiveCollector(stale=False))
     hosts = (*REAL_HOSTS, "made-nested")
     names = set.union(broken.names(), *(recorded(name).names() for name in hosts), {name for name, *_ in failed})
 

@@ -25,7 +25,8 @@ from tests.helpers.support import program
 from vmxd.host.scan import Scan
 from vmxd.model.facts import Cpu, Host, Source
 from vmxd.model.inventory import take_inventory
-from vmxd.server.self_metrics import LiveCollector, SelfCollector
+from vmxd.server.live import LiveCollector
+from vmxd.server.self_metrics import SelfCollector
 from vmxd.tables import FEATURES
 from vmxd.views.metrics import HostCollector, to_openmetrics, to_text
 
@@ -57,7 +58,7 @@ class TestAnyHost:
     def test_parses_back(self, host: Host) -> None:
         """The page reads back as what was collected, in either format."""
         taken = Scan(take_inventory(host), 0.25)
-        collectors = (HostCollector(taken.inventory), SelfCollector(taken), LiveCollector())
+        collectors = (HostCollector(taken.inventory), SelfCollector(taken))
 
         assert together(*collectors) == flat(parse_text(to_text(*collectors).decode()))
         assert together(*collectors) == flat(parse_openmetrics(to_openmetrics(*collectors).decode()))  # type: ignore[no-untyped-call]
@@ -67,7 +68,7 @@ class TestAnyHost:
     def test_contract(self, host: Host) -> None:
         """Names and labels are those of the contract, one status holds, and no series appears twice."""
         taken = Scan(take_inventory(host), 0.25)
-        samples = together(HostCollector(taken.inventory), SelfCollector(taken), LiveCollector())
+        samples = together(HostCollector(taken.inventory), SelfCollector(taken), LiveCollector(stale=False))
 
         assert [] == [name for name, labels, _ in samples if CONTRACT[name] != {label for label, _ in labels}]
         assert {1} == set(Counter((name, labels) for name, labels, _ in samples).values())

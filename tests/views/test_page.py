@@ -23,7 +23,7 @@ from vmxd.commands.profiles import builtin_profiles
 from vmxd.host.scan import scan
 from vmxd.model.facts import Failed, Host, Reading, Source
 from vmxd.model.inventory import Inventory, take_inventory
-from vmxd.server.pages import render_pages
+from vmxd.server.render import render_pages
 from vmxd.tables import FEATURES
 from vmxd.views import page_view
 from vmxd.views.json import inventory_document, to_json
@@ -211,7 +211,9 @@ def test_live_host_is_not_marked() -> None:
 def test_notices() -> None:
     """There is a page for a host that has changed since, and one for a scan that failed; they differ in that alone."""
     pages = render_pages(take_inventory(LAKEFIELD_HOST), "/metrics")
-    plain, stale, failed = (gzip.decompress(each).decode() for each in pages[:3])
+    plain, stale, failed = (
+        gzip.decompress(each).decode() for each in (pages.page, pages.page_stale, pages.page_failed)
+    )
     notice = re.compile(r'<p class="notice bad"><strong>(.*?)</strong>.*?</p>')
 
     assert None is notice.search(plain)

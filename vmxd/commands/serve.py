@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vmxd.commands import EXIT_FINE
 from vmxd.commands.parser import Commands, export_options, scan_to_export
 from vmxd.errors import UsageError
-
-if TYPE_CHECKING:
-    from vmxd.server.attempt import Attempt
 
 _EPILOG: Final = """
 examples:
@@ -29,6 +27,7 @@ signals:
   SIGTERM  end
 """
 _OTHER_PATHS: Final = ("/", "/healthz", "/inventory.json")
+_SCAN_SECONDS_MAX: Final = 3600
 _TELEMETRY_PATH: Final = re.compile(r"/[A-Za-z0-9\-._~/]*")
 
 
@@ -70,6 +69,13 @@ def add(commands: Commands) -> None:
         help="listen on the sockets that systemd hands over, not on addresses",
     )
     parser.add_argument(
+        "--scan-timeout",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="kill a scan that takes longer; the last good one stays (default: 30)",
+    )
+    parser.add_argument(
         "--rescan-request",
         metavar="FILE",
         help="touch FILE when a recording is out of date, for a unit that records anew",
@@ -96,8 +102,10 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGTERM. Raises VmxdError where the first scan cannot be made."""
-    from vmxd.server.attempt import begin
+    """Serve until SIGTERM. Raises VmxdError if the first scan cannot be made."""
+    import asyncio
+
+    from vmxd.server import daemon, listen, logs
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a first scan to repeat
     if not _TELEMETRY_PATH.fullmatch(arguments.telemetry_path) or arguments.telemetry_path in _OTHER_PATHS:
@@ -105,38 +113,6 @@ def run(arguments: argparse.Namespace) -> int:
             f"the metrics cannot be at {arguments.telemetry_path!r}",
             f"--web.telemetry-path is a slash and letters, digits, -._~/, and none of {', '.join(_OTHER_PATHS)}",
         )
-
-    def begin_scan() -> Attempt:
-        return begin(arguments.root, lambda: _scan_and_render(arguments))
-
-    first = begin_scan()  # while the modules of the server are imported
-    try:
-        return _serve(arguments, begin_scan, first)
-    finally:
-        first.child.kill()
-
-
-def _scan_and_render(arguments: argparse.Namespace) -> Iterator[tuple[object, ...]]:
-    """Yield the fields of a Rendered, then those of the Pages, which take the longer."""
-    from vmxd.server.render import render
-
-    scan, features = scan_to_export(arguments)
-    yield tuple(render(scan, features))
-    from vmxd.server.pages import render_pages
-
-    yield tuple(render_pages(scan.inventory, arguments.telemetry_path))
-
-
-def _serve(arguments: argparse.Namespace, begin_scan: Callable[[], Attempt], first: Attempt) -> int:
-    if arguments.web_config is None:
-        # asyncio imports ssl, which takes 4 MiB, wherever there is one
-        sys.modules["ssl"] = None  # type: ignore[assignment]
-    import asyncio
-
-    if arguments.web_config is None:
-        del sys.modules["ssl"]
-    from vmxd.server import daemon, listen, logs
-
     logs.set_up(arguments.log_level, arguments.log_format)
     web_config = None
     if arguments.web_config is not None:
@@ -149,15 +125,47 @@ def _serve(arguments: argparse.Namespace, begin_scan: Callable[[], Attempt], fir
         addresses = arguments.listen_addresses or [":10480"]
         listeners = [each for address in addresses for each in listen.open_sockets(address)]
     options = daemon.Options(
-        begin_scan=begin_scan,
+        command=_scan_command(arguments),
+        scan_seconds=arguments.scan_timeout,
         root=arguments.root,
         telemetry_path=arguments.telemetry_path,
         rescan_request=arguments.rescan_request,
         user=arguments.user,
     )
-
-    async def serve() -> None:
-        await daemon.Daemon(options, listeners, web_config).run(first)
-
-    asyncio.run(serve())
+    asyncio.run(daemon.Daemon(options, listeners, web_config).run())
     return EXIT_FINE
+
+
+def _scan_command(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Make the command of a process that does scan_and_print(), with the modules that this one has."""
+    chosen = {name: value for name, value in vars(arguments).items() if name != "run"}
+    script = f"import sys; sys.path[:] = {sys.path!r}; from vmxd.commands.serve import scan_and_print; scan_and_print()"
+    return sys.executable, "-c", script, json.dumps(chosen)
+
+
+def scan_and_print() -> None:
+    """Be the process that scans: dump a Rendered or a Refusal to stdout; the arguments of serve are in sys.argv."""
+    from vmxd.errors import VmxdError
+    from vmxd.host.changes import Witness
+    from vmxd.host.files import Files
+    from vmxd.server.render import render
+    from vmxd.server.rendered import Refusal, Rendered, dump
+
+    arguments = argparse.Namespace(**json.loads(sys.argv[1]))
+    result: Rendered | Refusal
+    try:
+        witness = None
+        with contextlib.suppress(VmxdError):
+            witness = Witness.of(Files(arguments.root))
+        scan, features = scan_to_export(arguments)
+        result = render(scan, arguments.telemetry_path, features, witness)
+    except VmxdError as error:
+        result = Refusal(str(error), error.hint)
+    sys.stdout.buffer.write(dump(result))
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= _SCAN_SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"takes seconds, above 0 and up to {_SCAN_SECONDS_MAX}")
+    return seconds

@@ -22,7 +22,7 @@ _ADDRESS: Final = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<po
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Return host ("" for every address of the machine) and port. Raises UsageError."""
+    """Split an address into host ("" for every address of the machine) and port. Raises UsageError."""
     match = _ADDRESS.fullmatch(text)
     if not match or int(match["port"]) > 65535:
         raise UsageError(
@@ -33,7 +33,7 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def open_sockets(address: str) -> list[socket.socket]:
-    """Return the listening sockets of one address; no host means IPv6 and IPv4, as in Go. Raises VmxdError."""
+    """Listen on one address, by one socket or more; no host means IPv6 and IPv4, as in Go. Raises VmxdError."""
     if address.startswith(_UNIX):
         return [_UnixListener(address.removeprefix(_UNIX))]
     host, port = parse_address(address)
@@ -52,16 +52,18 @@ def open_sockets(address: str) -> list[socket.socket]:
 
 
 def _cannot_listen(address: str, error: Exception, port: int | None = None) -> VmxdError:
-    """Return the error to raise; port: None of a unix socket."""
+    """Say why; port: None of a unix socket."""
     another = "choose another with --web.listen-address"
     if not isinstance(error, OSError) or isinstance(error, socket.gaierror):
         return VmxdError(f"cannot listen on {address}: {getattr(error, 'strerror', None) or error}", another)
     hints = {
         (errno.EADDRINUSE, True): f"look who has it, ss -ltnp 'sport = :{port}', or {another}",
-        (errno.EADDRINUSE, False): f"look at what is there and remove it, or {another}",
+        (errno.EADDRINUSE, False): f"look what is there, or {another}",
         (errno.ENOENT, False): f"make its directory, or {another}",
     }
     hint = hints.get((error.errno or 0, port is not None), another)
+    if port is None and os.path.isdir(path := address.removeprefix(_UNIX)):
+        hint = f"that is a directory; name a socket in it, as in {_UNIX}{os.path.join(path, 'vmxd.sock')}"
     if error.errno == errno.EACCES and port is not None and port < PRIVILEGED_PORTS:
         hint = f"{another}, from {PRIVILEGED_PORTS} on, or have systemd listen: vmxd.socket and --web.systemd-socket"
     reason = os.strerror(error.errno) if error.errno else str(error)
@@ -94,7 +96,7 @@ class _UnixListener(socket.socket):
 
 
 def _is_left_over(path: str) -> bool:
-    """Return whether there is a socket that nobody listens on any more, as after SIGKILL. Raises OSError."""
+    """Tell whether there is a socket that nobody listens on any more, as after SIGKILL. Raises OSError."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return False
@@ -109,7 +111,7 @@ def _is_left_over(path: str) -> bool:
 
 
 def systemd_sockets() -> list[socket.socket]:
-    """Return the sockets of socket activation, sd_listen_fds(3). Raises UsageError where there is none."""
+    """Take the sockets of socket activation, sd_listen_fds(3). Raises UsageError if there is none."""
     count = os.environ.get("LISTEN_FDS", "0") if os.environ.get("LISTEN_PID") == str(os.getpid()) else "0"
     if not count.isascii() or not count.isdecimal() or count == "0":
         raise UsageError(
@@ -127,7 +129,7 @@ def _without_delay(listener: socket.socket) -> socket.socket:
 
 
 def describe(listener: socket.socket, scheme: str) -> str:
-    """Return the URL of a listening socket; of a unix socket, its address."""
+    """Write the URL of a listening socket; of a unix socket, its address."""
     if listener.family == socket.AF_UNIX:
         return f"{_UNIX}{listener.getsockname()}"
     host, port = listener.getsockname()[:2]

@@ -1,14 +1,19 @@
-"""What a server knows beside its scan: the values of its live metrics, by series as an exposition writes it."""
+"""The metrics that change between scans: vmxd_* of the server and process_*, collected at each scrape."""
 
 from __future__ import annotations
 
-import os
-import resource
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import enum
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest as generate_text
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from vmxd.server.negotiate import Format
 
 CODES: Final = (
     HTTPStatus.OK,
@@ -23,63 +28,66 @@ CODES: Final = (
 )
 """Every status that the server answers with: a counter that is there from the start shows its first increase."""
 
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
-_START_TIME_FIELD: Final = 22 - 3
-"""proc_pid_stat(5), counted from the third, which is the first after the name."""
 
-Values = Mapping[str, float | None]
-"""Series, as in vmxd_http_requests_total{code="200"}, to value; None where there is nothing to tell."""
+class Failure(enum.Enum):
+    """Why a scan could not be made."""
 
-
-def series_of(status: HTTPStatus) -> str:
-    """Return the series that counts the answers with a status."""
-    return f'vmxd_http_requests_total{{code="{status.value}"}}'
-
-
-_SERIES: Final = {code: series_of(code) for code in CODES}
+    REFUSED = "refused"
+    """The scan itself said why: a damaged recording, no access."""
+    START = "start"
+    """Its process could not be started: out of files, processes or memory."""
+    TIMEOUT = "timeout"
+    """It was not done in time and was killed."""
+    ENDED = "ended"
+    """Its process ended without a result."""
 
 
-class Process:
-    """The process_* metrics of this process: those of every Prometheus client, in a tenth of the time."""
+class LiveCollector(Collector):
+    """The state of a server, as metrics.
 
-    def __init__(self) -> None:
-        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
-            ticks = int(file.read().rpartition(") ")[2].split()[_START_TIME_FIELD])
-        since_boot = ticks / os.sysconf("SC_CLK_TCK")
-        self._start = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
-
-    def values(self) -> dict[str, float]:
-        """Return them as of now."""
-        size, resident = os.pread(self._statm, 64, 0).split(maxsplit=2)[:2]
-        return {
-            "process_virtual_memory_bytes": int(size) * _PAGE,
-            "process_resident_memory_bytes": int(resident) * _PAGE,
-            "process_start_time_seconds": self._start,
-            "process_cpu_seconds_total": time.process_time(),
-            "process_open_fds": len(os.listdir("/proc/self/fd")) - 1,
-            "process_max_fds": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-        }
-
-
-@dataclass(slots=True)
-class Live:
-    """The state of a server, and its live metrics.
-
-    requests: answers by status. stale: whether the scan is known to be out of date; None where nothing tells.
-    scan_failed: whether a later scan could not be made.
+    answers: by status. failures: scans that failed, by reason. scan_failed: whether the last one did. stale: whether
+    the host has changed since it was scanned, None if nothing tells.
     """
 
-    requests: dict[HTTPStatus, int] = field(default_factory=lambda: dict.fromkeys(CODES, 0))
-    stale: bool | None = None
-    scan_failed: bool = False
-    process: Process = field(default_factory=Process)
+    def __init__(self, *, stale: bool | None = None) -> None:
+        self.answers = dict.fromkeys(CODES, 0)
+        self.failures = dict.fromkeys(Failure, 0)
+        self.scan_failed = False
+        self.stale = stale
+        self._process = ProcessCollector(registry=None)
 
-    def values(self) -> Values:
-        """Return the value of each live series as of now."""
-        return {
-            "vmxd_scan_success": not self.scan_failed,
-            "vmxd_recording_stale": self.stale,
-            **{_SERIES[code]: count for code, count in self.requests.items()},
-            **self.process.values(),
-        }
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family; vmxd_recording_stale only if that is known."""
+        yield GaugeMetricFamily(
+            "vmxd_scan_success",
+            "1 if the last scan could be made, 0 if it failed and an older one is served. Source: the last scan.",
+            value=not self.scan_failed,
+        )
+        failures = CounterMetricFamily(
+            "vmxd_scan_failures",
+            "Number of scans that could not be made. Source: the server.",
+            labels=("reason",),
+        )
+        for reason, count in self.failures.items():
+            failures.add_metric((reason.value,), count)
+        yield failures
+        if self.stale is not None:
+            yield GaugeMetricFamily(
+                "vmxd_recording_stale",
+                "1 if boot, online CPUs, microcode, a resume or kvm_intel tell that the scan is stale, else 0. "
+                "Source: /proc and /sys of this machine.",
+                value=self.stale,
+            )
+        requests = CounterMetricFamily(
+            "vmxd_http_requests", "Number of HTTP requests answered. Source: the server.", labels=("code",)
+        )
+        for code, count in self.answers.items():
+            requests.add_metric((str(code.value),), count)
+        yield requests
+        yield from self._process.collect()
+
+    def render(self, format_: Format) -> bytes:
+        """Write the metrics as of now; OpenMetrics ends with "# EOF"."""
+        if format_ is Format.TEXT:
+            return generate_text(self)
+        return bytes(generate_openmetrics(self))  # type: ignore[no-untyped-call]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Final
+
+EOF: Final = b"# EOF\n"
+"""The last line of OpenMetrics."""
 
 
 class Format(enum.Enum):
-    """The formats that vmxd speaks; the value is the Content-Type."""
+    """The formats of the metrics; the value is the Content-Type."""
 
     TEXT = "text/plain; version=0.0.4; charset=utf-8"
     OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -16,7 +20,7 @@ class Format(enum.Enum):
 
 @lru_cache(maxsize=32)
 def choose_format(accept: str) -> Format:
-    """Return OpenMetrics 1.0 where the client takes it and likes it at least as well as text, else text.
+    """Choose OpenMetrics 1.0 if the client takes it and likes it at least as well as text, else text.
 
     No header, or one that takes neither, gets text: it is what every scraper reads.
     """
@@ -32,13 +36,13 @@ def choose_format(accept: str) -> Format:
 
 @lru_cache(maxsize=32)
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Return whether the client takes gzip."""
+    """Tell whether the client takes gzip."""
     qualities = {coding: _quality(parameters) for coding, parameters in _parse(accept_encoding)}
     return qualities.get("gzip", qualities.get("*", 0.0)) > 0
 
 
 def has_copy(if_none_match: str, tag: str) -> bool:
-    """Return whether a client that sends this If-None-Match has what the entity tag stands for; compared weakly."""
+    """Tell whether a client that sends this If-None-Match has a copy of what the entity tag names; compared weakly."""
     tags = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
     return tag.removeprefix("W/") in tags or tags == ["*"]
 

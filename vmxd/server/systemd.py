@@ -13,16 +13,15 @@ log = logging.getLogger(__name__)
 
 WATCHDOG: Final = ("WATCHDOG=1",)
 
-
 _UNSENT: Final[deque[bytes]] = deque(maxlen=16)
-"""What systemd has had no room for yet."""
+"""Messages that systemd has had no room for yet."""
 
 
 def notify(*assignments: str) -> None:
     """Send assignments like READY=1; without NOTIFY_SOCKET, do nothing. Never waits, never raises.
 
-    Where systemd is behind with reading, they go with the next call; WATCHDOG=1 is left out then. A socket that fails
-    is logged.
+    If systemd is behind with reading, they are sent with the next call, but for WATCHDOG=1. A socket that fails is
+    logged.
     """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
@@ -47,12 +46,12 @@ def notify(*assignments: str) -> None:
 
 
 def reloading() -> tuple[str, str]:
-    """Return the assignments that begin a reload; READY=1 ends it."""
+    """Make the assignments that begin a reload; READY=1 ends it."""
     return "RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
 
 
 def watchdog_seconds() -> float | None:
-    """Return how often systemd wants to hear WATCHDOG=1 at the latest; None where it does not watch this process."""
+    """Read how often systemd wants to hear WATCHDOG=1 at the latest; None if it does not watch this process."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     text = os.environ.get("WATCHDOG_USEC", "")

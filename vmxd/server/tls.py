@@ -1,6 +1,6 @@
 """TLS as the tls_server_config of a web.yml asks for it, as far as Python's ssl can do it; the rest is an error.
 
-Versions, cipher suites, curves and policies have the names of Go's crypto/tls, which users of exporter-toolkit know.
+Versions, cipher suites and policies have the names of Go's crypto/tls, which users of exporter-toolkit know.
 """
 
 from __future__ import annotations
@@ -9,10 +9,14 @@ import contextlib
 import os
 import socket
 import ssl
-import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Final
+from asyncio.sslproto import SSLProtocol
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+SSLProtocol.max_size = 16 * 1024
+"""asyncio's read buffer of each connection: one TLS record (RFC 8446, 5.1). It would have 256 KiB, which became 88 MiB
+when 32 clients sent garbage."""
 
 VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _OLD_VERSIONS: Final = ("TLS10", "TLS11")
@@ -32,18 +36,14 @@ CIPHER_SUITES: Final = {
 """TLS 1.2: Go's name (IANA's) to OpenSSL's."""
 TLS13_CIPHER_SUITES: Final = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
 
-CURVES: Final = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
-"""Go's name to OpenSSL's."""
-
 CLIENT_AUTH: Final = {
     "NoClientCert": ssl.CERT_NONE,
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
 _UNVERIFIED: Final = ("RequestClientCert", "RequireAnyClientCert", "RequireClientCert")
-
-SESSIONS_MAX: Final = 1000
-"""How many sessions a context may keep before a fresh one takes its place."""
+_NAME_TYPES: Final = ("DNS", "email", "IP Address", "URI")
+"""The alternative names, as Python's ssl calls them, that client_allowed_sans is about."""
 
 
 class SettingError(Exception):
@@ -67,40 +67,23 @@ class TlsConfig:
     min_version: str = "TLS12"
     max_version: str = "TLS13"
     cipher_suites: tuple[str, ...] = ()
-    prefer_server_cipher_suites: bool = True
-    curve_preferences: tuple[str, ...] = ()
+
+    def allows(self, certificate: Mapping[str, Any] | None) -> bool:
+        """Tell whether a client whose certificate was verified may come in; certificate: as getpeercert() has it."""
+        if self.client_allowed_sans is None:
+            return True
+        names = (certificate or {}).get("subjectAltName", ())
+        found = {_canonical(str(value)) for kind, value in names if kind in _NAME_TYPES}
+        return not found.isdisjoint(map(_canonical, self.client_allowed_sans))
 
 
-class ContextSource:
-    """The SSLContext of a TlsConfig, made anew when clients have filled its session cache.
-
-    OpenSSL keeps the sessions of TLS 1.2 clients that take no tickets, up to 20,480 of 1.2 KiB; Python's ssl cannot
-    turn that off.
-    """
-
-    def __init__(self, config: TlsConfig, sessions_max: int = SESSIONS_MAX) -> None:
-        """Raise SettingError if the configuration cannot be had, OSError if the system lacks what it takes."""
-        self._config = config
-        self._sessions_max = sessions_max
-        self._context = _build(config)
-        self.warning = _rehearse(config)
-        """What clients will find wrong with the certificate, such as its dates; None if nothing."""
-
-    def context(self) -> ssl.SSLContext:
-        """Return the context for a new connection."""
-        if self._context.session_stats()["number"] > self._sessions_max:
-            with contextlib.suppress(OSError, SettingError):  # out of files or memory: later, then
-                self._context = _build(self._config)
-        return self._context
-
-
-def _build(config: TlsConfig) -> ssl.SSLContext:
-    context = _Context(ssl.PROTOCOL_TLS_SERVER)
+def make_context(config: TlsConfig) -> ssl.SSLContext:
+    """Make the context of a server. Raises SettingError, and OSError if the system lacks files or memory."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     _set_versions(context, config)
     _set_cipher_suites(context, config)
-    _set_curve(context, config)
     _load_certificate(context, config)
     _set_client_auth(context, config)
     return context
@@ -109,9 +92,7 @@ def _build(config: TlsConfig) -> ssl.SSLContext:
 def _set_versions(context: ssl.SSLContext, config: TlsConfig) -> None:
     for setting, version in (("min_version", config.min_version), ("max_version", config.max_version)):
         if version in _OLD_VERSIONS:
-            raise SettingError(
-                setting, f"{setting} {version} cannot be had: OpenSSL 3 refuses it as too weak", "write TLS12 or TLS13"
-            )
+            raise SettingError(setting, f"{setting} {version} is refused by OpenSSL 3", "write TLS12 or TLS13")
         if version not in VERSIONS:
             raise SettingError(setting, f"{setting} {version!r} is no TLS version", f"it is one of {_list(VERSIONS)}")
     if VERSIONS[config.min_version] > VERSIONS[config.max_version]:
@@ -125,10 +106,7 @@ def _set_versions(context: ssl.SSLContext, config: TlsConfig) -> None:
 
 
 def _set_cipher_suites(context: ssl.SSLContext, config: TlsConfig) -> None:
-    if config.prefer_server_cipher_suites:
-        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
-    else:
-        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    """Choose those of TLS 1.2; Python's ssl, as Go, cannot choose among those of TLS 1.3."""
     if not config.cipher_suites:
         return
     for name in config.cipher_suites:
@@ -142,50 +120,22 @@ def _set_cipher_suites(context: ssl.SSLContext, config: TlsConfig) -> None:
     if config.max_version == "TLS13" and 0 < len(left_out) < len(TLS13_CIPHER_SUITES):
         raise SettingError(
             "cipher_suites",
-            f"{left_out[0]} cannot be left out: neither Go nor Python's ssl can choose among those of TLS 1.3",
+            f"{left_out[0]} cannot be left out: those of TLS 1.3 are on or off together",
             "name all three of TLS 1.3 or none, they are on in both cases; max_version TLS12 turns them off",
         )
     names = [CIPHER_SUITES[name] for name in config.cipher_suites if name in CIPHER_SUITES]
-    if names:
-        _choose_tls12_ciphers(context, names)
-    elif config.min_version == "TLS12":
-        raise SettingError(
-            "cipher_suites", "cipher_suites has none for TLS 1.2, which min_version allows", "write min_version: TLS13"
-        )
-
-
-def _choose_tls12_ciphers(context: ssl.SSLContext, names: list[str]) -> None:
-    with contextlib.suppress(ssl.SSLError):  # raised where OpenSSL has none of them
+    if not names:
+        if config.min_version == "TLS12":
+            hint = "write min_version: TLS13"
+            raise SettingError("cipher_suites", "cipher_suites has none for TLS 1.2, which min_version allows", hint)
+        return
+    with contextlib.suppress(ssl.SSLError):  # raised if OpenSSL has none of them
         context.set_ciphers(":".join(names))
     chosen = {cipher["name"] for cipher in context.get_ciphers()}
     for name in names:
         if name not in chosen:
-            raise SettingError(
-                "cipher_suites", f"this machine's {ssl.OPENSSL_VERSION} does not offer {name}", "leave it out"
-            )
-
-
-def _set_curve(context: ssl.SSLContext, config: TlsConfig) -> None:
-    if not config.curve_preferences:
-        return
-    for name in config.curve_preferences:
-        if name not in CURVES:
-            raise SettingError("curve_preferences", f"{name!r} is no known curve", f"it is one of {_list(CURVES)}")
-    if len(config.curve_preferences) > 1:
-        raise SettingError(
-            "curve_preferences",
-            "curve_preferences has several curves, and Python's ssl takes one",
-            "keep one of them, or leave the setting out for OpenSSL's choice",
-        )
-    name = config.curve_preferences[0]
-    try:
-        context.set_ecdh_curve(CURVES[name])
-    except (ValueError, ssl.SSLError) as error:
-        # Debian 12's Python, 3.11.2, cannot set X25519, which the same OpenSSL offers to 3.11.7
-        python = sys.version.split()[0]
-        raise SettingError(
-            "curve_preferences", f"Python {python} with {ssl.OPENSSL_VERSION} cannot set {name}", "leave it out"
-        ) from error
+            message = f"this machine's {ssl.OPENSSL_VERSION} does not offer {name}"
+            raise SettingError("cipher_suites", message, "leave it out")
 
 
 def _load_certificate(context: ssl.SSLContext, config: TlsConfig) -> None:
@@ -214,8 +164,9 @@ def _certificate_error(config: TlsConfig, error: ssl.SSLError) -> SettingError:
     return SettingError("cert", f"OpenSSL does not take certificate and key: {reason}", "make them anew")
 
 
-def _set_client_auth(context: _Context, config: TlsConfig) -> None:
+def _set_client_auth(context: ssl.SSLContext, config: TlsConfig) -> None:
     policy = config.client_auth_type
+    requires = policy == "RequireAndVerifyClientCert"
     if policy in _UNVERIFIED:
         raise SettingError(
             "client_auth_type",
@@ -229,7 +180,7 @@ def _set_client_auth(context: _Context, config: TlsConfig) -> None:
     if policy == "NoClientCert" and config.client_ca is not None:
         raise SettingError(
             "client_ca",
-            "the authority for clients is of no use with client_auth_type NoClientCert",
+            "the authority for clients has no effect with client_auth_type NoClientCert",
             "write client_auth_type: RequireAndVerifyClientCert",
         )
     if policy != "NoClientCert" and config.client_ca is None:
@@ -238,18 +189,16 @@ def _set_client_auth(context: _Context, config: TlsConfig) -> None:
             f"{policy} needs client_ca_file: without one, whoever has a certificate for any web site could come in",
             "name the authority that signs the certificates of your Prometheus",
         )
-    if config.client_allowed_sans is not None and policy != "RequireAndVerifyClientCert":
+    if config.client_allowed_sans is not None and not requires:
         raise SettingError(
             "client_allowed_sans",
-            f"client_allowed_sans is of no use with client_auth_type {policy}: clients may come without a certificate",
+            f"client_allowed_sans has no effect with client_auth_type {policy}: clients may come without a certificate",
             "write client_auth_type: RequireAndVerifyClientCert",
         )
     if config.client_allowed_sans == ():
         raise SettingError("client_allowed_sans", "client_allowed_sans is empty: nobody could come in", "name a client")
     if config.client_ca is not None:
         _load_client_ca(context, config.client_ca)
-    if config.client_allowed_sans is not None:
-        context.allowed_sans = frozenset(map(_canonical, config.client_allowed_sans))
     context.verify_mode = CLIENT_AUTH[policy]
 
 
@@ -273,72 +222,13 @@ def _as_file(data: bytes) -> Iterator[str]:
         yield f"/proc/self/fd/{file.fileno()}"
 
 
-def _list(names: Iterable[str]) -> str:
+def _list(names: Collection[str]) -> str:
     return ", ".join(names)
 
 
-class _CheckedSocket(ssl.SSLSocket):
-    """The server's end of a connection; its handshake fails for a client whose certificate names nobody allowed in.
-
-    OpenSSL would check that in a callback of the verification, to which Python gives no access. Nothing is read from a
-    connection before do_handshake has returned.
-    """
-
-    def do_handshake(self, block: bool = False) -> None:
-        super().do_handshake(block)
-        allowed = self.context.allowed_sans if isinstance(self.context, _Context) else None
-        if allowed is None:
-            return
-        names = (self.getpeercert() or {}).get("subjectAltName", ())
-        if allowed.isdisjoint(_canonical(str(name[1])) for name in names):
-            raise ssl.SSLCertVerificationError("the client's certificate has none of client_allowed_sans")
-
-
-class _Context(ssl.SSLContext):
-    """A server's context that knows which clients may come in."""
-
-    sslsocket_class = _CheckedSocket
-    allowed_sans: frozenset[str] | None = None
-
-
 def _canonical(name: str) -> str:
-    """Return an IP address in its one usual form, and any other name as it is."""
+    """Write an IP address in its one usual form; leave any other name as it is."""
     for family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError, ValueError):
             return socket.inet_ntop(family, socket.inet_pton(family, name))
     return name
-
-
-def _rehearse(config: TlsConfig) -> str | None:
-    """Return what a client that trusts the certificate finds wrong with it; raise SettingError if none can connect."""
-    server = _build(replace(config, client_auth_type="NoClientCert", client_ca=None, client_allowed_sans=None))
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    client.set_ciphers("ALL")
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    with _as_file(config.cert) as path:
-        client.load_verify_locations(path)
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client_end = client.wrap_bio(to_client, to_server)
-    server_end = server.wrap_bio(to_server, to_client, server_side=True)
-    try:
-        while not _advance(client_end):
-            _advance(server_end)
-    except ssl.SSLCertVerificationError as error:
-        return error.verify_message
-    except ssl.SSLError as error:
-        raise SettingError(
-            "cert",
-            f"no client can connect with this certificate, these versions, cipher suites and curves: {error.reason}",
-            "an RSA certificate needs cipher suites with RSA in their names, an elliptic one those with ECDSA",
-        ) from error
-    return None
-
-
-def _advance(end: ssl.SSLObject) -> bool:
-    """Go on with a handshake; return whether this end is done."""
-    try:
-        end.do_handshake()
-    except ssl.SSLWantReadError:
-        return False
-    return True

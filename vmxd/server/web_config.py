@@ -6,31 +6,34 @@ just like one that is.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
 import ssl
+import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from vmxd.errors import NotInstalledError, VmxdError
 from vmxd.server.auth import parse_hash
-from vmxd.server.tls import ContextSource, SettingError, TlsConfig
+from vmxd.server.tls import SettingError, TlsConfig, make_context
 
 if TYPE_CHECKING:
     from vmxd.pasted.strict_yaml import Value
 
 log = logging.getLogger(__name__)
 
-_SECTIONS: Final = ("tls_server_config", "http_server_config", "basic_auth_users", "rate_limit")
+SIZE_MAX: Final = 1024 * 1024
+"""Bytes of a web.yml, or of a file that it names."""
+
+_SECTIONS: Final = ("tls_server_config", "http_server_config", "basic_auth_users")
 _TLS_WORDS: Final = ("client_auth_type", "min_version", "max_version")
-_TLS_LISTS: Final = ("client_allowed_sans", "cipher_suites", "curve_preferences")
-_TLS_FLAGS: Final = ("prefer_server_cipher_suites",)
+_TLS_LISTS: Final = ("client_allowed_sans", "cipher_suites")
 _TLS_PEMS: Final = ("cert", "key", "client_ca")
-_TLS: Final = (*(name for pem in _TLS_PEMS for name in (f"{pem}_file", pem)), *_TLS_WORDS, *_TLS_LISTS, *_TLS_FLAGS)
+_TLS: Final = (*(name for pem in _TLS_PEMS for name in (f"{pem}_file", pem)), *_TLS_WORDS, *_TLS_LISTS)
 
 _HEADERS: Final[Mapping[str, Collection[str] | None]] = {
     "Content-Security-Policy": None,
@@ -39,32 +42,24 @@ _HEADERS: Final[Mapping[str, Collection[str] | None]] = {
     "X-XSS-Protection": None,
     "Strict-Transport-Security": None,
 }
-"""The headers that may be set, and their values where only some make sense."""
+"""The headers that may be set, and their values if only some make sense."""
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
-
-_Stamp = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """A web.yml with the files that it names, all found good."""
+    """A web.yml with the files that it names, all found good.
+
+    users: names and bcrypt hashes; none: no password is asked for. context: None for plain HTTP.
+    """
 
     tls: TlsConfig | None = None
     users: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}), repr=False)
-    """User names and bcrypt hashes; none: no password is asked for."""
     headers: tuple[tuple[str, str], ...] = ()
-    http2: bool = True
-    """As written; vmxd speaks HTTP/1.1 either way, and a client that would like more takes that."""
-    warning: str | None = None
-    """What clients will find wrong with the certificate, such as its dates."""
-    _contexts: ContextSource | None = field(default=None, repr=False, compare=False)
-
-    def ssl_context(self) -> ssl.SSLContext | None:
-        """Return the context for a new connection; None for plain HTTP. It is for sockets (wrap_socket)."""
-        return self._contexts.context() if self._contexts else None
+    context: ssl.SSLContext | None = field(default=None, repr=False, compare=False)
 
     def protections(self) -> frozenset[str]:
-        """Return the settings in force that keep somebody out or something secret."""
+        """Name the settings in force that keep somebody out or something secret."""
         settings = {"basic_auth_users": bool(self.users)}
         if self.tls:
             settings |= {
@@ -75,14 +70,6 @@ class WebConfig:
         return frozenset(name for name, is_set in settings.items() if is_set)
 
 
-def load(path: str) -> WebConfig:
-    """Return the configuration of a web.yml. Raises VmxdError, as a rule with file and line."""
-    try:
-        return _load(path, _Files())
-    except OSError as error:
-        raise _system_error(path, error) from error
-
-
 class WebConfigFile:
     """A web.yml that is read again when it or a file that it names has changed.
 
@@ -91,75 +78,72 @@ class WebConfigFile:
     """
 
     def __init__(self, path: str) -> None:
-        """Raise VmxdError where the first version is broken."""
+        """Raise VmxdError, as a rule with file and line, if the first version is broken."""
         self._path = path
         self._files = _Files()
-        self.last_error: str | None = None
-        """Why the newest version is not in force; None where it is."""
+        self._last_error = ""
         try:
             self.current = _load(path, self._files)
         except OSError as error:
             raise _system_error(path, error) from error
-        self._warn()
+        if not self.current.protections():
+            log.warning("%s sets neither TLS nor passwords: everybody who can connect may read everything", path)
 
-    def refresh(self) -> bool:
-        """Read the files again if one has changed; return whether a new version is in force. Never raises."""
+    def refresh(self) -> None:
+        """Read the files again if one has changed. Never raises."""
         if self._files.are_unchanged():
-            return False
+            return
         files = _Files()
         try:
             config = _load(self._path, files)
-            self._refuse_weaker(config)
+            if missing := self.current.protections() - config.protections():
+                raise VmxdError(
+                    f"{self._path} no longer has {' and '.join(sorted(missing))}, which takes a restart",
+                    "if the file is as it should be, restart vmxd",
+                )
         except VmxdError as error:
             self._files = files  # to be read again only after another change
             self._fail(error)
-            return False
         except OSError as error:  # out of files or memory: the next call tries again
             self._fail(_system_error(self._path, error))
-            return False
-        self._files = files
-        self.current = config
-        self.last_error = None
-        log.info("%s has changed and is in force", self._path)
-        self._warn()
-        return True
-
-    def _refuse_weaker(self, config: WebConfig) -> None:
-        missing = self.current.protections() - config.protections()
-        if missing:
-            raise VmxdError(
-                f"{self._path} no longer has {' and '.join(sorted(missing))}, which takes a restart",
-                "if the file is as it should be, restart vmxd",
-            )
+        else:
+            self._files, self.current, self._last_error = files, config, ""
+            log.info("%s has changed and is in force", self._path)
 
     def _fail(self, error: VmxdError) -> None:
-        if str(error) != self.last_error:
+        if str(error) != self._last_error:
             log.error("%s; what was in force stays so (hint: %s)", error, error.hint)
-        self.last_error = str(error)
-
-    def _warn(self) -> None:
-        if self.current.warning:
-            log.warning("%s: clients will find that the %s", self._path, self.current.warning)
+        self._last_error = str(error)
 
 
 class _Files:
     """Reads files and remembers what they were like just before."""
 
     def __init__(self) -> None:
-        self._stamps: dict[str, _Stamp] = {}
+        self._stamps: dict[str, tuple[int, ...]] = {}
 
     def read(self, path: str) -> bytes:
-        """Return the content of a file. Raises OSError."""
+        """Read a regular file, without waiting for anybody. Raises OSError."""
         self._stamps[path] = _stamp(path)
-        return Path(path).read_bytes()
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise _NoFileError(errno.ENODEV, "it is no regular file")
+            data = file.read(SIZE_MAX + 1)
+        if len(data) > SIZE_MAX:
+            raise _NoFileError(errno.EFBIG, f"it has more than {SIZE_MAX} bytes")
+        return data
 
     def are_unchanged(self) -> bool:
-        """Return whether all files still are what was read, or what could not be."""
+        """Tell whether all files still are what was read, or what could not be."""
         return all(_stamp(path) == stamp for path, stamp in self._stamps.items())
 
 
-def _stamp(path: str) -> _Stamp:
-    """Return what changes with the content of a file, its place or (ctime) who may read it."""
+class _NoFileError(OSError):
+    """Raised for what cannot be a settings file."""
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """Read what changes with the content of a file, its place or (ctime) who may read it."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -171,7 +155,7 @@ def _system_error(path: str, error: OSError) -> VmxdError:
     return VmxdError(f"{path} cannot be read: {error.strerror or error}", "see to it, and it is tried again")
 
 
-_LASTING: Final = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_LASTING: Final = (_NoFileError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 """The errors that end with a change of the file, unlike those of a system without free memory or descriptors."""
 
 
@@ -188,15 +172,13 @@ def _load(path: str, files: _Files) -> WebConfig:
         ) from error
     document = parse(path, data, "a web.yml")
     sections = document.section(_SECTIONS) if document else {}
-    if "rate_limit" in sections and not sections["rate_limit"].is_unset:
-        raise sections["rate_limit"].error("vmxd does not limit the rate of requests", "leave rate_limit out")
-    tls, contexts = _read_tls(sections["tls_server_config"], files) if "tls_server_config" in sections else (None, None)
-    http2, headers = _read_http(sections["http_server_config"]) if "http_server_config" in sections else (True, ())
+    tls, context = _read_tls(sections["tls_server_config"], files) if "tls_server_config" in sections else (None, None)
+    headers = _read_headers(sections["http_server_config"]) if "http_server_config" in sections else ()
     users = _read_users(sections["basic_auth_users"]) if "basic_auth_users" in sections else {}
-    return WebConfig(tls, MappingProxyType(users), headers, http2, contexts.warning if contexts else None, contexts)
+    return WebConfig(tls, MappingProxyType(users), headers, context)
 
 
-def _read_tls(section: Value, files: _Files) -> tuple[TlsConfig | None, ContextSource | None]:
+def _read_tls(section: Value, files: _Files) -> tuple[TlsConfig | None, ssl.SSLContext | None]:
     written = section.section(_TLS)
     if not written:
         return None, None
@@ -211,11 +193,10 @@ def _read_tls(section: Value, files: _Files) -> tuple[TlsConfig | None, ContextS
     others: dict[str, Any] = {
         **{name: settings[name].text() for name in _TLS_WORDS if name in settings},
         **{name: settings[name].texts() for name in _TLS_LISTS if name in settings},
-        **{name: settings[name].flag() for name in _TLS_FLAGS if name in settings},
     }
     try:
         config = TlsConfig(cert=cert, key=key, client_ca=pems["client_ca"], **others)
-        return config, ContextSource(config)
+        return config, make_context(config)
     except SettingError as error:
         at = settings.get(error.setting) or settings.get(f"{error.setting}_file") or section
         raise at.error(f"{at.key}: {error}" if not str(error).startswith(at.key) else str(error), error.hint) from error
@@ -239,11 +220,10 @@ def _read_pem(name: str, settings: Mapping[str, Value], files: _Files) -> bytes 
         ) from error
 
 
-def _read_http(section: Value) -> tuple[bool, tuple[tuple[str, str], ...]]:
-    settings = section.section(("http2", "headers"))
-    http2 = settings["http2"].flag() if "http2" in settings and not settings["http2"].is_unset else True
+def _read_headers(section: Value) -> tuple[tuple[str, str], ...]:
+    settings = section.section(("headers",))
     headers = settings["headers"].section(_HEADERS) if "headers" in settings else {}
-    return http2, tuple((name, _header(value)) for name, value in headers.items() if not value.is_unset)
+    return tuple((name, _header(value)) for name, value in headers.items() if not value.is_unset)
 
 
 def _header(value: Value) -> str:
@@ -256,12 +236,23 @@ def _header(value: Value) -> str:
 
 
 def _read_users(section: Value) -> dict[str, bytes]:
+    """Read names and hashes. No error repeats either: who swaps them has a hash or a password in the name's place."""
+    from vmxd.pasted.strict_yaml import SettingsFileError  # noqa: PLC0415 (as in _load)
+
+    try:
+        written = section.section()
+        hashes = {name: value.text() for name, value in written.items()}
+    except SettingsFileError as error:
+        hint = "write NAME: HASH, one a line, each name once"
+        raise SettingsFileError(error.path, error.line, "this is no user with one bcrypt hash", hint) from None
     users = {}
-    for name, value in section.section().items():
+    for name, text in hashes.items():
         if ":" in name:
-            raise value.error(f"the user {name!r} could never log in: no name may have a colon", "choose another name")
+            raise written[name].error("this user could never log in: no name may have a colon", "choose another name")
         try:
-            users[name] = parse_hash(value.text())
+            users[name] = parse_hash(text)
         except ValueError as error:
-            raise value.error(f"the password of {name!r} {error}", 'make one with htpasswd -nBC 10 ""') from error
+            raise written[name].error(
+                f"the password of this user {error}", 'write NAME: HASH; htpasswd -nBC 10 "" makes a hash'
+            ) from None
     return users

@@ -72,7 +72,7 @@ function _shtab_vmxd_using
 end
 
 set -g _shtab_vmxd_commands serve record show explain diff metrics check features platforms fleet 'fleet summary' 'fleet lacks' 'fleet has' 'fleet baseline' 'fleet pools' 'fleet diff' 'fleet changes' 'fleet history' 'fleet report'
-set -g _shtab_vmxd_opts_with_value --at --by --class --cpu-model --cpus --feature.exclude --feature.include --format --header --http.config.file --lacks --log.format --log.level --model --only --output --profile --profile-dir --prometheus --recordings --require --rescan-request --root --selector --signature --since --timeout --user --view --web.config.file --web.listen-address --web.telemetry-path -o
+set -g _shtab_vmxd_opts_with_value --at --by --class --cpu-model --cpus --feature.exclude --feature.include --format --header --http.config.file --lacks --log.format --log.level --model --only --output --profile --profile-dir --prometheus --recordings --require --rescan-request --root --scan-timeout --selector --signature --since --timeout --user --view --web.config.file --web.listen-address --web.telemetry-path -o
 
 complete -c vmxd -e
 complete -c vmxd -f
@@ -93,6 +93,7 @@ complete -c vmxd -n '_shtab_vmxd_using serve' -l web.listen-address -x -d '[HOST
 complete -c vmxd -n '_shtab_vmxd_using serve' -l web.telemetry-path -x -d 'path of the metrics (default: /metrics)'
 complete -c vmxd -n '_shtab_vmxd_using serve' -l web.config.file -xka "(__fish_complete_path (commandline -ct))" -d 'TLS, client certificates and passwords, in the form of Prometheus'"'"' exporter-toolkit'
 complete -c vmxd -n '_shtab_vmxd_using serve' -l web.systemd-socket -d 'listen on the sockets that systemd hands over, not on addresses'
+complete -c vmxd -n '_shtab_vmxd_using serve' -l scan-timeout -x -d 'kill a scan that takes longer'
 complete -c vmxd -n '_shtab_vmxd_using serve' -l rescan-request -xka "(__fish_complete_path (commandline -ct))" -d 'touch FILE when a recording is out of date, for a unit that records anew'
 complete -c vmxd -n '_shtab_vmxd_using serve' -l user -xka "(__fish_complete_users)" -d 'become this user once the host is scanned and the sockets listen'
 complete -c vmxd -n '_shtab_vmxd_using serve' -l log.level -xka "debug info warn error" -d 'log this and what is worse (default: info)'
