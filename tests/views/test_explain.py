@@ -1,4 +1,4 @@
-"""``vmxd explain``: features on a host, and what people paste."""
+"""``vmxd explain``: features and MSRs on a host."""
 
 from __future__ import annotations
 
@@ -8,32 +8,21 @@ import textwrap
 from typing import Final
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from tests.helpers.support import HOSTS, LAKEFIELD, REPOSITORY, TYPICAL_HOSTS, vmxd
 from vmxd.host.scan import scan
 from vmxd.model.states import Presence
-from vmxd.pasted.recognise import Lacking, Mismatch, MsrValues, Refused, VmxFlags, recognise
 from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature
 from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.needs import NEEDS
-from vmxd.tables.rows import Layout, Msr
-from vmxd.tables.vmcs_config import WORDS
-from vmxd.views.explain import name_lines, pasted_lines
+from vmxd.tables.rows import Msr
+from vmxd.views.explain import name_lines
 from vmxd.views.explain_json import explain_document
 from vmxd.views.json import to_json
 from vmxd.views.lines import lines_text
 
 SCHEMA: Final = Draft202012Validator(json.loads((REPOSITORY / "docs/schema/explain-1.json").read_text()))
-
-KERNEL_LOG = """
-[    5.355958] kvm_intel: VMCS config on CPU 4 doesn't match reference config:
-[    5.355986]   Offset 16 REF = 0x435d6fff, CPU4 = 0x035d6fff, mismatch = 0x40000000
-[    5.356019]   Offset 84 REF = 0x0010f3ff, CPU4 = 0x0000f3ff, mismatch = 0x00100000
-[    5.356048] kvm: enabling virtualization on CPU4 failed
-"""
 
 
 def explain(*arguments: str, root: str = LAKEFIELD.name, text: str | None = None) -> str:
@@ -238,169 +227,3 @@ def test_json_of_a_feature_and_an_msr() -> None:
 def test_caveats_are_of_features() -> None:
     """Each caveat is of a feature that the tables have."""
     assert CAVEATS.keys() <= FEATURES.keys()
-
-
-# MSR values -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "0x48b=0x035d6fff00000000",
-        "IA32_VMX_PROCBASED_CTLS2 = 0x035d6fff00000000",
-        "MSR_IA32_VMX_PROCBASED_CTLS2: 35d6fff00000000",
-        "# rdmsr -p 4 0x48b\n35d6fff00000000\n",
-        "48B 035D6FFF00000000",
-    ],
-)
-def test_an_msr_value_is_decoded(text: str) -> None:
-    """An MSR's value is recognised as people write it, and its bits are listed by state."""
-    pasted = recognise(text)
-
-    assert isinstance(pasted, MsrValues)
-    assert "vpid[37]" in said(lines_text(pasted_lines(pasted, None))).partition("off ")[0]
-    assert "bus_lock_detection[62]" in said(lines_text(pasted_lines(pasted, None))).partition("off ")[2]
-
-
-@given(st.sampled_from(sorted(MSR_BY_INDEX)), st.integers(min_value=0, max_value=2**64 - 1))
-def test_any_value_of_any_msr(index: int, value: int) -> None:
-    """Whatever an MSR holds is decoded, and each bit that no row explains is named as unknown."""
-    pasted = recognise(f"{index:#x}={value:#x}")
-    assert isinstance(pasted, MsrValues)
-    unknown = value & ~MSR_BY_INDEX[index].explained
-    text = said(lines_text(pasted_lines(pasted, None)))
-    named = text.partition(" unknown ")[2].partition("[")[2].partition("]")[0]
-
-    assert [bit for bit in range(64) if unknown >> bit & 1] == [int(bit) for bit in named.split(",") if bit]
-
-
-def test_a_legacy_msr_leaves_the_last_word_to_its_twin() -> None:
-    """What a legacy MSR forces, its TRUE MSR may not; there it shows as default1 that may be cleared."""
-    assert "forced cr3_load_exiting[47], cr3_store_exiting[48] unless IA32_VMX_TRUE_PROCBASED_CTLS says" in said(
-        explain("0x482=0xfff9fffe0401e172")
-    )
-    assert "default1-clearable cr3_load_exiting[47], cr3_store_exiting[48]" in said(explain("0x48e=0xfff9fffe04006172"))
-
-
-# libvirt and QEMU -------------------------------------------------------------------------------------------------
-
-
-def test_missing_features_of_libvirt() -> None:
-    """Each feature of libvirt's error has its state on the host, and what KVM offers; others are named as such."""
-    message = (
-        "error: operation failed: guest CPU doesn't match specification: extra features: vmx-ins-outs, "
-        "missing features: vmx-rdrand-exit,vmx-pml,sse4.1."
-    )
-    text = said(explain(message, root="made-nested"))
-
-    assert "vmx-rdrand-exit: missing is rdrand_exiting: RDRAND exiting, IA32_VMX_PROCBASED_CTLS2[43]" in text
-    assert (
-        "vmx-pml: missing is pml: Enable PML, IA32_VMX_PROCBASED_CTLS2[49] here off pml is missing on every CPU" in text
-    )
-    assert "sse4.1: missing is not a VMX feature" in text
-    assert "vmx-ins-outs: not asked for is ins_outs" in text
-    assert 3 == explain(message, root="made-nested").count("\n  guests ")
-
-
-def test_a_warning_of_qemu() -> None:
-    """QEMU's warning names the bit, which tells apart the two features that QEMU calls the same."""
-    warning = "qemu: warning: host doesn't support requested feature: MSR(48CH).vmx-invept-single-context [bit {}]"
-    found = [recognise(warning.format(bit)) for bit in (25, 41)]
-
-    assert ["invept_single_context", "invvpid_single_context"] == [
-        named.feature.name for each in found if isinstance(each, Lacking) for named in each.missing if named.feature
-    ]
-
-
-# /proc/cpuinfo ----------------------------------------------------------------------------------------------------
-
-
-def test_vmx_flags() -> None:
-    """The features that the line names are listed, then flags that are none, and what the line cannot say."""
-    text = said(explain("vmx flags\t: vnmi preemption_timer ept sse9"))
-
-    assert (
-        f"names 3 of {len(FEATURES)} features IA32_VMX_PINBASED_CTLS: vnmi, preemption_timer "
-        "IA32_VMX_PROCBASED_CTLS2: ept" in text
-    )
-    assert "not known sse9" in text
-    assert "every VM-exit and VM-entry control" in text
-
-
-def test_vmx_flags_of_many_cpus() -> None:
-    """Of a whole /proc/cpuinfo, CPUs that have the same line are explained once."""
-    line = "processor\t: 0\nvmx flags\t: vnmi ept\n"
-    found = recognise(line + line + "vmx flags\t: vnmi\n")
-
-    assert isinstance(found, VmxFlags)
-    assert [2, 1] == [len(flags) for flags in found.lines]
-
-
-# The kernel log ---------------------------------------------------------------------------------------------------
-
-
-def test_a_vmcs_config_that_differs() -> None:
-    """The kernel's offsets become fields of vmcs_config, MSRs and controls; what differs here is beside them."""
-    text = said(explain("-", text=KERNEL_LOG))
-
-    assert "offset 16: vmcs_config.cpu_based_2nd_exec_ctrl" in text
-    assert "bit 62 bus_lock_detection: 0 on CPU 4, 1 on the reference" in text
-    assert "offset 84: vmcs_config.nested.entry_ctls_high" in text
-    assert "bit 52 entry_load_cet: 0 on CPU 4, 1 on the reference" in text
-    assert "CPU 4 differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection)" in text
-
-
-def test_a_vmcs_config_of_an_older_kernel() -> None:
-    """Older kernels name the CPU only; an offset of another layout is not guessed at."""
-    found = recognise("kvm_intel: Inconsistent VMCS config on CPU 8")
-    assert Refused({8: ()}) == found
-    inventory = scan(str(LAKEFIELD)).inventory
-
-    assert "does not say what differs" in said(lines_text(pasted_lines(Refused({8: ()}), inventory)))
-    assert "no field" in lines_text(pasted_lines(Refused({8: (Mismatch(400, 1, 0),)}), inventory))
-
-
-def test_every_refused_cpu_is_kept() -> None:
-    """A log may refuse many CPUs; each keeps the offsets that are its own."""
-    found = recognise(KERNEL_LOG + KERNEL_LOG.replace("CPU 4", "CPU 5").replace("CPU4", "CPU5").replace(" 84 ", " 8 "))
-
-    assert isinstance(found, Refused)
-    assert {4: [16, 84], 5: [16, 8]} == {cpu: [each.offset for each in of] for cpu, of in found.cpus.items()}
-
-
-def test_vmcs_config_has_no_holes() -> None:
-    """The table has all 160 bytes of the struct but the padding, and controls begin at a half of their MSR."""
-    assert [*range(0, 20, 4), *range(24, 160, 4)] == list(WORDS)
-    assert [] == [word for word in WORDS.values() if word.shift not in (0, 32)]
-    assert {0x492} == {w.msr for w in WORDS.values() if w.used and MSR_BY_INDEX[w.msr].layout is not Layout.CONTROLS}
-
-
-# What is not recognised -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text", "expected"),
-    [
-        (["VMX_FEATURE_EPTP_SWITCHNG"], None, "eptp_switching"),
-        (["my virtual machine does not start"], None, "MSR=VALUE"),
-        (["flags : fpu vme vmx"], None, "MSR=VALUE"),
-        (["ept", "0x480=0x1"], None, "one after the other"),
-        (["0x10=0x1"], None, "vmxd features --json"),
-        (["0x480=0x10000000000000000"], None, "in hex"),
-        (["-"], " \n", "MSR=VALUE"),
-        (["--json", "0x480=0x1"], None, "features and MSRs by name"),
-        (["IA32_VMX_PROCBASED_CTL"], None, "IA32_VMX_PROCBASED_CTLS"),
-    ],
-)
-def test_what_is_not_recognised(arguments: list[str], text: str | None, expected: str) -> None:
-    """What is nothing known ends with one sentence, a hint with the forms that are, and exit code 2."""
-    done = vmxd("explain", *arguments, input=text)
-
-    assert (2, "") == (done.returncode, done.stdout)
-    assert expected in done.stderr.splitlines()[1]
-
-
-@given(st.text())
-def test_any_text_is_safe(text: str) -> None:
-    """Text that holds no known form is nothing that was pasted, whatever else is in it."""
-    assert recognise(f"«{text}»") is None

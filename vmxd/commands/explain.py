@@ -14,18 +14,20 @@ from vmxd.errors import UsageError
 
 if TYPE_CHECKING:
     from vmxd.model.inventory import Inventory
+    from vmxd.pasted.findings import Finding
     from vmxd.tables import Feature
     from vmxd.tables.rows import Msr
 
-_INPUT_MAX: Final = 1 << 20
-"""Bytes of standard input that are looked at: a kernel log has its place."""
 _SHOWN: Final = 60
 
 _EPILOG: Final = """what can be pasted, as one argument or with - on standard input:
-  0x48b=0x035d6fff00000000                     an MSR and its value, or many
-  ... missing features: vmx-vmfunc,vmx-pml     an error of libvirt or QEMU
-  vmx flags : vnmi preemption_timer ...        a line of /proc/cpuinfo
-  VMCS config on CPU 4 doesn't match ...       lines of the kernel log
+  0x48b=0x035d6fff00000000         values of MSRs: rdmsr, VBox.log, ...
+  missing features: vmx-pml        errors of libvirt, QEMU, KubeVirt
+  failed to set MSR 0x48b to 0x1   a value that KVM refused
+  vmx flags : vnmi ...             lists: cpuinfo, vmxcap, Xen, ...
+  VMX (...) disabled by BIOS       a kernel log, whole or in part
+  <cpu> or -cpu Haswell,vmx=on     the CPU of a VM
+
 what is said of a feature:
   needs      features without which VM entry refuses it
   needed by  features, MSRs and parameters of kvm_intel that need it
@@ -66,33 +68,60 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Explain. Raises UsageError for what is not recognised, VmxdError where the host cannot be read."""
-    from vmxd.pasted.recognise import Lacking, recognise
-    from vmxd.views.explain import WIDTH, name_lines, needs_host, pasted_lines
+    from vmxd.views.explain import WIDTH, block_lines, name_lines
 
-    names = _standard_input() if arguments.names == ["-"] else arguments.names
+    piped = arguments.names == ["-"]
+    names = _standard_input() if piped else arguments.names
     width = min(WIDTH, terminal_width() or WIDTH)
-    pasted = recognise("\n".join(names)) or recognise(" ".join(names))
+    findings = _understood(names)
+    if findings and not piped:
+        _refuse_both(names)
     if arguments.json:
         from vmxd.views.explain_json import explain_document
         from vmxd.views.json import to_json
 
-        if pasted is not None:
+        if findings:
             raise UsageError("what was pasted has no JSON", "--json is for features and MSRs by name")
-        subjects = _subjects(names)
+        subjects = _subjects(names, piped=piped)
         write(to_json(explain_document(subjects, _scan(arguments))).encode())
-    elif pasted is None:
-        subjects = _subjects(names)
+    elif not findings:
+        subjects = _subjects(names, piped=piped)
         write_lines(name_lines(subjects, _scan(arguments), width))
     else:
-        arguments.nested = arguments.nested or isinstance(pasted, Lacking)  # what libvirt and QEMU ask KVM for
-        write_lines(pasted_lines(pasted, _scan(arguments) if needs_host(pasted) else None, width))
+        from vmxd.views.pasted import needs_host, pasted_blocks
+
+        arguments.nested = True  # what libvirt and QEMU ask KVM for
+        inventory = _scan(arguments) if needs_host(findings) else None
+        write_lines(block_lines(pasted_blocks(findings, inventory), inventory, width))
     return EXIT_FINE
 
 
+def _understood(names: Sequence[str]) -> Sequence[Finding]:
+    """Return what is understood of a pasted text, nothing of what is names."""
+    from vmxd.pasted.findings import Lacking, Named
+    from vmxd.pasted.formats import glean
+
+    if [name.casefold() for name in names] in (["vmx"], ["vt-x"]):
+        return (Lacking((Named("vmx", None),)),)
+    return glean("\n".join(names)) or (glean(" ".join(names)) if len(names) > 1 else ())
+
+
+def _refuse_both(names: Sequence[str]) -> None:
+    """Raise UsageError if some arguments are pasted texts and others names: neither is to be lost."""
+    from vmxd.pasted.formats import glean
+    from vmxd.tables.find import find_group, find_msr, find_uses
+
+    alone = [name for name in names if glean(name)]
+    if alone and any(find_uses(name) or find_group(name) or find_msr(name) for name in names if name not in alone):
+        raise UsageError("feature names and what was pasted stand side by side", "explain them one after the other")
+
+
 def _standard_input() -> list[str]:
-    lines = sys.stdin.buffer.read(_INPUT_MAX).decode(errors="replace").splitlines()
+    from vmxd.pasted.text import TEXT_MAX
+
+    lines = sys.stdin.buffer.read(TEXT_MAX + 1).decode(errors="replace").splitlines()
     if not any(line.strip() for line in lines):
-        raise _unrecognised("")
+        raise _unrecognised("", piped=True)
     return [line for line in lines if line.strip()]
 
 
@@ -102,33 +131,36 @@ def _scan(arguments: argparse.Namespace) -> Inventory:
     return inventory
 
 
-def _subjects(names: Sequence[str]) -> list[Feature | Msr]:
+def _subjects(names: Sequence[str], *, piped: bool) -> list[Feature | Msr]:
     """Find the features and MSRs of names, each once; of a name that several features have, all."""
     from vmxd.tables.find import split_names
 
+    if piped and any(_is_text(name) for name in names):
+        raise _unrecognised(" ".join(names), piped=True)
     return list(dict.fromkeys(subject for name in split_names(names) for subject in _called(name)))
 
 
+def _is_text(name: str) -> bool:
+    return len(name.split()) != 1 or "=" in name or len(name) > _SHOWN
+
+
 def _called(name: str) -> Iterable[Feature | Msr]:
-    from vmxd.pasted.recognise import recognise
     from vmxd.tables import MSR_BY_INDEX, find_uses
     from vmxd.tables.find import GROUPS, find_feature, find_group, find_msr
 
-    if recognise(name):
-        raise UsageError("feature names and what was pasted stand side by side", "explain them one after the other")
     if found := find_uses(name):
         return found
     if group := find_group(name):
         return group
     if msr := find_msr(name):
         return (msr,)
-    if len(name.split()) != 1 or "=" in name or len(name) > _SHOWN:
-        raise _unrecognised(name.strip())
+    if _is_text(name):
+        raise _unrecognised(name.strip(), piped=False)
     return (find_feature(name, (*GROUPS, *(msr.name for msr in MSR_BY_INDEX.values()))),)
 
 
-def _unrecognised(text: str) -> UsageError:
-    from vmxd.pasted.recognise import FORMS
+def _unrecognised(text: str, *, piped: bool) -> UsageError:
+    from vmxd.pasted.formats import FORMS
 
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-    return UsageError(f"{shown!r} is nothing that vmxd can explain" if text else "there is nothing to explain", FORMS)
+    shown = "what was pasted" if piped else repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+    return UsageError(f"{shown} has nothing about VMX in it" if text else "there is nothing to explain", FORMS)

@@ -46,6 +46,11 @@ def set_bits(msr: Msr | None, value: int) -> Iterator[Bits]:
         bit -= 1
 
 
+def is_register(msr: Msr) -> bool:
+    """Whether an MSR is a mask of CR0 or CR4."""
+    return msr.name.removeprefix("IA32_VMX_")[:3] in REGISTERS
+
+
 def is_whole(row: Field) -> bool:
     """Whether a field is a whole MSR: those of CR0 and CR4, whose bits are the register's."""
     return row.high - row.low == 63

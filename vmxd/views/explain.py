@@ -1,4 +1,4 @@
-"""What ``vmxd explain`` prints, in 80 columns at most: features on a host, and what people paste."""
+"""What ``vmxd explain`` prints of features and MSRs on a host, in 80 columns at most."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from vmxd.model.answers import View, consistent, has_feature
+from vmxd.model.answers import View, has_feature
 from vmxd.model.decode import control_state
 from vmxd.model.facts import Missing
 from vmxd.model.inventory import Inventory
 from vmxd.model.platform import attribute, first_seen, platform_of
 from vmxd.model.states import State
-from vmxd.pasted.recognise import Lacking, Mismatch, MsrValue, MsrValues, Named, Pasted, Refused, VmxFlags
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
-from vmxd.tables.bits import set_bits
+from vmxd.tables.bits import is_register, set_bits
 from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.cpu_models import CPU_MODELS, features_of
 from vmxd.tables.kvm import KVM_PARAMETERS
 from vmxd.tables.needs import NEEDS
 from vmxd.tables.rows import AllOf, Control, Field, Flag, Layout, MayBeZero, Msr
-from vmxd.tables.vmcs_config import WORDS
 from vmxd.views.lines import Line, Tone, beside
 from vmxd.views.platforms import attribution_text, seen_text
 from vmxd.views.words import (
@@ -58,20 +56,9 @@ def name_lines(subjects: Sequence[Feature | Msr], inventory: Inventory, width: i
     return _laid_out([*blocks, _host(inventory)], width)
 
 
-def pasted_lines(pasted: Pasted, inventory: Inventory | None, width: int = WIDTH) -> list[Line]:
-    """Lay out what a pasted text says. inventory: of the host, None if needs_host() is false."""
-    if isinstance(pasted, MsrValues):
-        return _laid_out(map(_msr_value, pasted.values), width)
-    if isinstance(pasted, VmxFlags):
-        return _laid_out((("vmx flags", _flags(line)) for line in pasted.lines), width)
-    assert inventory is not None
-    blocks = _lacking(pasted, inventory) if isinstance(pasted, Lacking) else _refused(pasted, inventory)
-    return _laid_out([*blocks, _host(inventory)], width)
-
-
-def needs_host(pasted: Pasted) -> bool:
-    """Tell whether a host must be read to explain this."""
-    return isinstance(pasted, Lacking | Refused)
+def block_lines(blocks: Iterable[Block], inventory: Inventory | None, width: int = WIDTH) -> list[Line]:
+    """Lay out blocks, the host at the end if there is one."""
+    return _laid_out(blocks if inventory is None else [*blocks, _host(inventory)], width)
 
 
 def _laid_out(blocks: Iterable[Block], width: int) -> list[Line]:
@@ -106,7 +93,7 @@ def _feature(feature: Feature, inventory: Inventory) -> Iterator[Said]:
     if needing := list(needed_by(feature)):
         yield "needed by", ", ".join(needing)
     yield from (("seen", text) for text in _seen(feature))
-    yield from _state(feature, inventory)
+    yield from state_here(feature, inventory)
 
 
 def _place(feature: Feature) -> Iterator[Said]:
@@ -174,7 +161,7 @@ def _first_models() -> dict[str, str]:
     return found
 
 
-def _state(feature: Feature, inventory: Inventory) -> Iterator[Said]:
+def state_here(feature: Feature, inventory: Inventory) -> Iterator[Said]:
     """Yield the state on a host, layer by layer: CPUs, KVM if that leaves it off, guests if KVM was asked."""
     layers = inventory.layers(feature.name)
     yield "here", "; ".join([layers.hardware.state.value, *details(inventory, layers.hardware)])
@@ -231,7 +218,7 @@ def _msr(msr: Msr, inventory: Inventory) -> Iterator[Said]:
     for value, at in values.items():
         if len(values) > 1:
             yield f"on {describe_cpus(inventory.host, at)}", state_text(value)
-        yield from _bits(msr, value)
+        yield from value_bits(msr, value)
     if not values:
         yield "holds", ", ".join(_positions(msr))
 
@@ -244,26 +231,15 @@ def _positions(msr: Msr) -> Iterator[str]:
             yield f"{row.name}[{msr.feature_bit(row)}]"
 
 
-# What is pasted ---------------------------------------------------------------------------------------------------
-
-
-def _msr_value(pasted: MsrValue) -> Block:
-    msr, value = pasted.msr, pasted.value
-    return f"{msr.name} ({msr.index:#x}) = {value:#018x}", _rows(msr, value)
-
-
-def _rows(msr: Msr, value: int) -> Iterator[Said]:
-    yield "exists if", condition(msr)
-    yield from _bits(msr, value)
-
-
-def _bits(msr: Msr, value: int) -> Iterator[Said]:
+def value_bits(msr: Msr, value: int) -> Iterator[Said]:
     """Yield the state of each row; the names of rows that share one state are together."""
     by_state: dict[str, list[str]] = {}
+    if is_register(msr):
+        yield "bits", ", ".join(bits.name.partition(".")[2] for bits in reversed(list(set_bits(msr, value)))) or "none"
     for row in msr.rows:
         if isinstance(row, Field):
             yield "number", f"{row.name} = {row.get(value)}"
-        elif isinstance(row, Flag):
+        elif isinstance(row, Flag) and (not row.models or value >> row.bit & 1):
             by_state.setdefault(_row_state(msr, row, value), []).append(f"{row.name}[{msr.feature_bit(row)}]")
     for state, names in by_state.items():
         yield state, ", ".join(names)
@@ -281,77 +257,3 @@ def _row_state(msr: Msr, row: Flag, value: int) -> str:
     else:
         state = control_state(row, msr, value, Missing.ABSENT if msr.true is None else Missing.NOT_RECORDED)
     return str((state or State.FORCED).value)  # not known only for want of the TRUE MSR
-
-
-def _flags(line: Sequence[Named]) -> Iterator[Said]:
-    known = [named.feature for named in line if named.feature]
-    by_msr: dict[str, list[str]] = {}
-    for feature in known:
-        by_msr.setdefault(feature.msr.name if feature.msr else "", []).append(feature.name)
-    yield "names", f"{len(known)} of {len(FEATURES)} features"
-    for name, names in by_msr.items():
-        yield "", f"{name or 'of several bits'}: {', '.join(names)}"
-    if strange := [named.text for named in line if not named.feature]:
-        yield "not known", f"{', '.join(strange)}: no flag of Linux 6.12"
-    present = {feature.name for feature in known}
-    lacking = [feature for feature in FEATURES.values() if feature.cpuinfo_flag and feature.name not in present]
-    hidden = sum(not feature.cpuinfo_flag for feature in FEATURES.values())
-    yield "not there", ", ".join(feature.name for feature in lacking) or "nothing that Linux 6.12 would show"
-    yield "beware", f"the line is silent on {hidden} more features, among them every VM-exit and VM-entry control"
-    yield "", "it says what may be 1, never what must be, and nothing of the TRUE MSRs"
-    yield "", "it is of one CPU, from when that CPU was brought up; later microcode does not show"
-    if "eptp_switching" not in present:
-        yield "", f"eptp_switching: {CAVEATS['eptp_switching'][0]}"
-    yield "", "names depend on the kernel: an older one shows fewer"
-
-
-def _lacking(pasted: Lacking, inventory: Inventory) -> Iterator[Block]:
-    for named in (*pasted.missing, *pasted.extra):
-        title = f"{named.text}: {'missing' if named in pasted.missing else 'not asked for'}"
-        feature = named.feature
-        if feature is None:
-            vmx = named.text.startswith("vmx-")
-            text = "no VMX feature that vmxd knows" if vmx else "not a VMX feature; look at /proc/cpuinfo's flags"
-            yield title, [("is", text)]
-            continue
-        place = f", {feature.location}" if feature.location else ""
-        beware = [("beware", text) for text in CAVEATS.get(feature.name, ())]
-        yield title, [("is", f"{feature.name}: {feature.row.sdm}{place}"), *beware, *_state(feature, inventory)]
-
-
-def _refused(pasted: Refused, inventory: Inventory) -> Iterator[Block]:
-    for cpu, mismatches in pasted.cpus.items():
-        silent = [("beware", "this kernel does not say what differs; later ones print offsets")]
-        title = f"kvm_intel refuses CPU {cpu}: its VMCS config differs from the reference CPU's"
-        yield title, [] if mismatches else silent
-        yield from (_mismatch(each, cpu) for each in mismatches)
-    answer = consistent(inventory)
-    reasons = [("here", sentence(reason)) for reason in answer.reasons]
-    yield "MSRs of this host", reasons or [("here", "the MSRs of all CPUs agree")]
-
-
-def _mismatch(mismatch: Mismatch, cpu: int) -> Block:
-    word = WORDS.get(mismatch.offset)
-    title = f"offset {mismatch.offset}: {f'vmcs_config.{word.field}' if word else 'no field of vmcs_config'}"
-    return title, _differences(mismatch, cpu)
-
-
-def _differences(mismatch: Mismatch, cpu: int) -> Iterator[Said]:
-    word = WORDS.get(mismatch.offset)
-    if word is None:
-        yield "beware", "vmxd knows the layout that Linux has since 6.12 on x86-64; this kernel has another"
-        return
-    msr = MSR_BY_INDEX[word.msr]
-    halves = {True: "what KVM uses of", False: "what KVM offers guests of"}
-    scope = "" if word.field in ("basic", "misc") else f"{halves[word.used]} "
-    yield "from", f"{scope}{msr.name} ({msr.index:#x}), bits {word.shift + 31}:{word.shift}"
-    if msr.layout is Layout.CONTROLS:
-        yield "", "1 in bits 63:32: it may be 1" if word.shift else "1 in bits 31:0: it must be 1"
-    values = [value << word.shift for value in (mismatch.value, mismatch.reference)]
-    for bits in reversed(list(set_bits(msr, values[0] ^ values[1]))):
-        here, there = ((value >> bits.low) & ((2 << (bits.high - bits.low)) - 1) for value in values)
-        name = "a bit without a name" if bits.is_unknown else bits.name
-        yield (
-            f"bit{'s' * (bits.high != bits.low)} {bits.position}",
-            f"{name}: {here} on CPU {cpu}, {there} on the reference",
-        )

@@ -13,7 +13,9 @@ from vmxd.commands.output import say
 from vmxd.commands.parser import Parser, chosen_profiles, profile_options
 from vmxd.errors import UsageError
 from vmxd.model.profiles import cpu_model_profile, find_profile
-from vmxd.pasted.recognise import Lacking, Named, VmxFlags, recognise
+from vmxd.pasted.findings import By, Lacking, Named, Vm, VmxFlags
+from vmxd.pasted.formats import glean
+from vmxd.pasted.vm import wants
 from vmxd.tables import find_features
 from vmxd.tables.find import find_feature
 
@@ -60,17 +62,22 @@ def wanted_options() -> Parser:
 def wanted(arguments: argparse.Namespace) -> Wanted:
     """Return the features that were asked for. Raises UsageError."""
     given = _standard_input() if arguments.features == ["-"] else arguments.features
-    found = (recognise("\n".join(given)) or recognise(" ".join(given))) if given else None
+    findings = (glean("\n".join(given)) or (glean(" ".join(given)) if len(given) > 1 else ())) if given else ()
+    lacking = [each for each in findings if isinstance(each, Lacking) and each.by is By.KVM]
+    flags = [each for each in findings if isinstance(each, VmxFlags)]
+    vms = [each for each in findings if isinstance(each, Vm)]
     features = dict.fromkeys(_of_sets(arguments))
     named: tuple[Named, ...] = ()
-    if found is None:
+    if not findings:
         features |= dict.fromkeys(name for text in given for name in _named(text))
-    elif isinstance(found, Lacking):
-        named = found.missing
-        if found.extra:
-            say([f"features that are too many do not keep a VM from starting: {_names(found.extra)}"])
-    elif isinstance(found, VmxFlags):
-        named = tuple(each for line in found.lines for each in line)
+    elif lacking:
+        named = tuple(each for found in lacking for each in found.missing)
+        if extra := [each for found in lacking for each in found.extra]:
+            say([f"features that are too many do not keep a VM from starting: {_names(extra)}"])
+    elif flags:
+        named = tuple(each for found in flags for line in found.lines for each in line)
+    elif vms:
+        features |= dict.fromkeys(name for each in vms for name in wants(each))
     else:
         raise UsageError("what was pasted names no features", "vmxd explain says what it means")
     features |= dict.fromkeys(each.feature.name for each in named if each.feature)
@@ -83,7 +90,7 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
             hint = "vmxd fleet summary --csv has each host's status, no_vmx for one; vmxd check --view nested asks KVM"
         raise UsageError("no VMX feature is named", hint)
     whole = not any(each.text.startswith("vmx-") for each in strange)
-    return Wanted(tuple(features), isinstance(found, Lacking), whole)
+    return Wanted(tuple(features), bool(lacking), whole)
 
 
 def _of_sets(arguments: argparse.Namespace) -> Iterator[str]:

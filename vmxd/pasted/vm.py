@@ -1,0 +1,140 @@
+"""CPUs of VMs: libvirt's <cpu> and what has one, QEMU's -cpu in all its spellings, VMs of KubeVirt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from vmxd.pasted.findings import Finding, Named, Vm, distinct
+from vmxd.tables.cpu_models import features_of, find_cpu_model
+from vmxd.tables.features import FEATURES
+
+_ELEMENT: Final = re.compile(
+    r"<(/?)(cpu|mode|model|feature|domain|domainCapabilities|blockers)\b([^<>]{0,400})>(?:([\w.-]{1,60})</model>)?"
+)
+_ATTRIBUTE: Final = re.compile(r"([a-z]{2,20})\s?=\s?[\"']([^\"'<>]{0,80})[\"']")
+_CPU_OPTION: Final = re.compile(
+    r"(?:^|[\s\"'\[,])-{1,2}cpu[\"']?[=\s,]{1,3}[\"']?([A-Za-z][\w.-]{1,60}(?:,[ \n]?[\w.+:=-]{1,80}){0,400})",
+    re.ASCII,
+)
+_BARE_SPEC: Final = re.compile(r"([A-Za-z][\w.-]{1,60})((?:,[+-]?[\w.:=-]{1,80}){1,400})", re.ASCII)
+_MODES: Final = {
+    "host": "host-passthrough", "host-passthrough": "host-passthrough", "max": "maximum", "maximum": "maximum",
+    "host-model": "host-model", "host-copy": "host-model", "host-model-only": "host-model",
+}  # fmt: skip
+"""What stands in place of a model: QEMU's, libvirt's, virt-install's and KubeVirt's words -> libvirt's mode."""
+_KUBEVIRT_FEATURE: Final = re.compile(
+    r"- ?(?:name: ?['\"]?([\w.-]{1,60})['\"]?(?:\npolicy: ?['\"]?([a-z]{4,10}))?"
+    r"|policy: ?['\"]?([a-z]{4,10})['\"]?\nname: ?['\"]?([\w.-]{1,60}))"
+)
+_KUBEVIRT_MODEL: Final = re.compile(r"\bcpu: ?\n(?:[^\n]{0,120}\n){0,12}?model: ?['\"]?([\w.-]{1,60})")
+_WANTED: Final = ("require", "force")
+_UNWANTED: Final = ("disable", "forbid")
+
+
+def find(text: str) -> Iterator[Finding]:
+    """Yield the CPU of each VM, each once.
+
+    >>> [vm.model for vm in find("-cpu Snowridge,vmx=on,vmx-pml=on")]
+    ['Snowridge']
+    """
+    vms = [*_elements(text), *_options(text), *_kubevirt(text)]
+    yield from dict.fromkeys(vms)
+
+
+def wants(vm: Vm) -> tuple[str, ...]:
+    """Return the features that a VM takes, by vmxd's names in the order of the SDM: its model's and those on top.
+
+    None of host-passthrough and the like, which take what there is; none of a VM that gets no VMX.
+    """
+    asked = {each.text for each in vm.require}
+    on_top = {each.feature.name for each in vm.require if each.feature}
+    off = {each.feature.name for each in vm.disable if each.feature}
+    if "vmx" in {each.text for each in vm.disable} or not ("vmx" in asked or on_top):
+        return ()
+    model = find_cpu_model(vm.model) if vm.model else None
+    wanted = on_top.union(features_of(*model) if model else ()) - off
+    return tuple(name for name in FEATURES if name in wanted)
+
+
+def _elements(text: str) -> Iterator[Vm]:
+    """Read <cpu> elements, whole or in part, and the modes of domcapabilities."""
+    if "<" not in text:
+        return
+    mode = model = ""
+    listing = False
+    policies: dict[str, list[str]] = {}
+    for match in _ELEMENT.finditer(text):
+        closing, element = match[1], match[2]
+        attributes = dict(_ATTRIBUTE.findall(match[3]))
+        if element in ("cpu", "mode"):
+            if model or policies or (mode and closing):
+                yield _vm(mode, model, policies)
+            mode, model, policies = "", "", {}
+            listing = element == "mode" and attributes.get("name") == "custom"  # all that libvirt knows
+            if not closing and (element == "cpu" or attributes.get("supported") != "no"):
+                mode = _MODES.get(attributes.get("mode") or attributes.get("name") or "", "")
+                if match[3].rstrip().endswith("/") and element == "cpu" and mode:
+                    yield _vm(mode, "", {})
+                    mode = ""
+        elif element == "model" and match[4] and not listing and not model:
+            model = match[4]
+        elif element == "feature" and "name" in attributes:
+            policies.setdefault(attributes.get("policy", "require"), []).append(attributes["name"])
+    if model or policies:
+        yield _vm(mode, model, policies)
+
+
+def _vm(mode: str, model: str, policies: dict[str, list[str]]) -> Vm:
+    def of(*names: str) -> tuple[Named, ...]:
+        return distinct(feature for name in names for feature in policies.get(name, ()))
+
+    return Vm(mode, model, of(*_WANTED), of(*_UNWANTED), of("optional"))
+
+
+def _options(text: str) -> Iterator[Vm]:
+    found = [match[1] for match in _CPU_OPTION.finditer(text)]
+    stripped = text.strip()
+    if not found and len(stripped) < 20_000 and (match := _BARE_SPEC.fullmatch(stripped)):
+        name = match[1]
+        known = name in _MODES or find_cpu_model(name)
+        if known and re.search(r"[+=-]|,vmx", match[2]):
+            found = [stripped]
+    for spec in found:
+        yield _spec(spec)
+
+
+def _spec(spec: str) -> Vm:
+    model, *options = (part.strip() for part in spec.split(","))
+    policies: dict[str, list[str]] = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if name.startswith("+") or (not equals and not name.startswith("-") and name):
+            policies.setdefault("require", []).append(name.lstrip("+"))
+        elif name.startswith("-"):
+            policies.setdefault("disable", []).append(name[1:])
+        elif value in ("on", "true", "yes", "y"):
+            policies.setdefault("require", []).append(name)
+        elif value in ("off", "false", "no", "n"):
+            policies.setdefault("disable", []).append(name)
+        elif name in ("require", "disable", "optional", "forbid", "force"):  # virt-install
+            policies.setdefault(name, []).append(value)
+    mode = _MODES.get(model, "")
+    return _vm(mode, "" if mode else model, policies)
+
+
+def _kubevirt(text: str) -> Iterator[Vm]:
+    if "cpu:" not in text:
+        return
+    model = _KUBEVIRT_MODEL.search(text)
+    policies: dict[str, list[str]] = {}
+    start = text.index("cpu:")
+    for match in _KUBEVIRT_FEATURE.finditer(text, start):
+        name = match[1] or match[4]
+        if name == "vmx" or name.startswith("vmx-") or policies:
+            policies.setdefault(match[2] or match[3] or "require", []).append(name)
+    name = model[1] if model else ""
+    mode = _MODES.get(name, "")
+    if policies or mode or (name and find_cpu_model(name)):
+        yield _vm(mode, "" if mode else name, policies)
