@@ -100,7 +100,7 @@ def test_every_option_is_offered(shell: str, command: str, directory: Path) -> N
         ("vmxd check --profile windows", ["windows-vbs"]),
         ("vmxd check --profile=windows", ["windows-vbs"]),
         ("vmxd check --cpu-model Haswell-noTSX-", ["Haswell-noTSX-IBRS"]),
-        ("vmxd check --view ", ["hardware", "nested"]),
+        ("vmxd check --view ", ["guest", "hardware", "nested"]),
         ("vmxd check --view=n", ["nested"]),
         ("vmxd serve --log.level w", ["warn"]),
         ("vmxd serve --user roo", ["root"]),

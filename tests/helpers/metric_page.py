@@ -32,7 +32,7 @@ CONTRACT: Final[Mapping[str, frozenset[str]]] = {
         "vmx_cpus": "state",
         "vmx_msr_variants": "msr",
         "vmx_inconsistent_cpus": "",
-        "vmx_cpu_inconsistent": "cpu msr",
+        "vmx_cpu_inconsistent": "cpu msr kvm",
         "vmx_msr_info": "msr value",
         "vmx_unknown_bits": "msr",
         "vmx_sanity_violations": "rule",

@@ -34,7 +34,8 @@ def test_a_host_that_has_everything(capfd: pytest.CaptureFixture[str]) -> None:
     """What holds is one line and exit code 0; features go by any name, several in one flag or in several."""
     asked = ("--require", "ept,vmx-vpid", "--require=VMX_FEATURE_MODE_BASED_EPT_EXEC", "--profile", "kvm-fast")
 
-    assert (0, ["OK: 5 checks passed"]) == check(capfd, "lunarlake-hybrid", *asked, "--cpu-model", "IvyBridge")
+    known = "guests: expected for Linux 5.10 to 7.3, as the kernel is not known"
+    assert (0, ["OK: 5 checks passed", known]) == check(capfd, "lunarlake-hybrid", *asked, "--cpu-model", "IvyBridge")
 
 
 def test_a_feature_that_only_some_cpus_lack(capfd: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +50,7 @@ def test_a_feature_that_only_some_cpus_lack(capfd: pytest.CaptureFixture[str]) -
 
 def test_a_cpu_model_that_does_not_fit(capfd: pytest.CaptureFixture[str]) -> None:
     """Every feature that a CPU model wants and the host lacks is a line of its own."""
-    code, lines = check(capfd, "skylake-6700k", "--cpu-model", "haswell-noTSX")
+    code, lines = check(capfd, "skylake-6700k", "--view", "hardware", "--cpu-model", "haswell-noTSX")
 
     assert (1, 4) == (code, len(lines))
     assert [
@@ -95,7 +96,9 @@ def test_what_could_not_be_read_is_not_known(capfd: pytest.CaptureFixture[str], 
 
 def test_no_outweighs_unknown(capfd: pytest.CaptureFixture[str]) -> None:
     """Where one thing is missing and another not known, the answer is no, and both are said."""
-    code, lines = check(capfd, "emeraldrapids-2s", "--cpu-model", "DiamondRapids", "--require", "eptp_switching")
+    code, lines = check(
+        capfd, "emeraldrapids-2s", "--view=hardware", "--cpu-model=DiamondRapids", "--require=eptp_switching"
+    )
 
     assert (1, "FAILED: 2 checks, 1 failed, 1 not known") == (code, lines[0])
     assert (
@@ -147,6 +150,56 @@ def test_the_nested_view_of_a_host_that_was_not_asked(capfd: pytest.CaptureFixtu
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("--kernel=6.12",), 1, [
+            "guests: expected for Linux 6.12",
+            ("cpu-model SapphireRapids-v8: ept_mode_based_exec is not given to guests: KVM offers it since 7.2, "
+            "this is 6.12"),
+            ("cpu-model SapphireRapids-v8: exit_load_cet, entry_load_cet are not given to guests: KVM offers it since "
+            "6.18, this is 6.12"),
+        ]),
+        (("--kernel=7.3", "--kvm-parameter=eptad=N"), 1, [
+            "guests: expected for Linux 7.3 with eptad=N",
+            "cpu-model SapphireRapids-v8: pml, ept_ad are not given to guests: eptad=N",
+        ]),
+        (("--kernel=7.3.4",), 0, ["guests: expected for Linux 7.3"]),
+        ((), 2, [
+            "guests: expected for Linux 5.10 to 7.3, as the kernel is not known",
+            ("cpu-model SapphireRapids-v8: ept_mode_based_exec is not known for guests: KVM offers it since 7.2; the "
+            "kernel is not known"),
+            ("cpu-model SapphireRapids-v8: exit_load_cet, entry_load_cet are not known for guests: KVM offers it since "
+            "6.18; the kernel is not known"),
+        ]),
+    ],
+)  # fmt: skip
+def test_a_cpu_model_is_a_question_about_guests(
+    capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, says: list[str]
+) -> None:
+    """Whether a VM can be of a CPU model is answered by what KVM gives it, with the reason and how it is known."""
+    found, lines = check(capfd, "sapphirerapids", "--cpu-model", "SapphireRapids-v8", *arguments)
+
+    assert (code, says) == (found, lines[1:])
+
+
+def test_a_guest_has_what_the_hardware_lacks(capfd: pytest.CaptureFixture[str]) -> None:
+    """KVM emulates PML, which a Haswell lacks: a VM can be of a CPU model that wants it, the hardware cannot."""
+    asked = ("haswell-ep-2s", "--require", "pml")
+
+    assert 1 == check(capfd, *asked)[0]
+    assert 0 == check(capfd, *asked, "--view", "guest")[0]
+
+
+def test_the_profile_of_loading_is_kvms_verdict(capfd: pytest.CaptureFixture[str]) -> None:
+    """The profile kvm-load says no for what is no feature: VMCS addresses of 32 bits, VMX that firmware has off."""
+    yonah = check(capfd, "yonah-t2600", "--profile", "kvm-load")[1]
+    disabled = check(capfd, "made-disabled", "--profile", "kvm-load")[1]
+
+    assert "profile kvm-load: kvm_intel does not load: VMCS addresses have 32 bits" in yonah
+    assert ["profile kvm-load: kvm_intel does not load: IA32_FEATURE_CONTROL forbids VMX"] == disabled[1:]
+
+
 def test_profiles_of_a_directory(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A profile of one's own is asked for by its name, and listed with the others."""
     (tmp_path / "pool.toml").write_text('[pool]\ndescription = "pool 7"\nrequires = ["pml"]\n')
@@ -172,7 +225,11 @@ def test_cpu_models_are_listed(capfd: pytest.CaptureFixture[str]) -> None:
         (("--profile", "kvm-fats"), "no profile is called 'kvm-fats'"),
         (("--cpu-model", "SapphireRapid"), "'SapphireRapid'\nhint: close are: SapphireRapids"),
         (("--cpu-model", "SapphireRapids-v99"), "the last that QEMU 11.1.3 has is SapphireRapids-v8"),
-        (("--view", "guest"), "--view takes hardware or nested, not 'guest'"),
+        (("--view", "guests"), "--view takes hardware, guest or nested, not 'guests'"),
+        (("--kernel", "newest"), "'newest' is no release of Linux"),
+        (("--kvm-parameter", "eptda=N"), "kvm_intel has no parameter 'eptda'; close are: eptad"),
+        (("--kvm-parameter", "ept=maybe"), "ept is Y or N, not 'maybe'"),
+        (("--view=hardware", "--kernel=6.12"), "--kernel and --kvm-parameter are about guests"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked(capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str) -> None:
@@ -197,7 +254,7 @@ def test_json_obeys_its_schema(name: str, capfd: pytest.CaptureFixture[str]) -> 
         document["answer"],
         status.partition(":")[0],
     )
-    assert lines == [
+    assert [line for line in lines if not line.startswith("guests: ")] == [
         f"{each['check']} {each['name'] or ''}".rstrip() + f": {reason['reason']}"
         for each in document["checks"]
         for reason in (*each["against"], *each["unknown"])
@@ -223,7 +280,7 @@ def test_any_host_is_answered(host: Host) -> None:
         assert (each.fits, set(each.lacking), set(each.unknown)) == (answer.holds, lacking, unknown)
         found += [answer, answers.has_features(inventory, View.NESTED, "profile", each.profile)]
 
-    assert [] == complaints("check", answers_document(inventory, View.HARDWARE, found))
+    assert [] == complaints("check", answers_document(inventory, found))
     assert len(check_lines(found)) == 1 + sum(len(answer.reasons) for answer in found)
 
 

@@ -218,7 +218,7 @@ class TestDisagreement:
         page = on_each_cpu(SKYLAKE, SKYLAKE, small | {0x48B: 0x001F_DCFF_0000_0000})
 
         assert 2 == page.by("vmx_msr_variants")["IA32_VMX_VMFUNC"]
-        assert {("2", "IA32_VMX_PROCBASED_CTLS2"), ("2", "IA32_VMX_VMFUNC")} == page.values(
+        assert {("2", "refused", "IA32_VMX_PROCBASED_CTLS2"), ("2", "irrelevant", "IA32_VMX_VMFUNC")} == page.values(
             "vmx_cpu_inconsistent"
         ).keys()
         assert 1 == page.value("vmx_inconsistent_cpus")
@@ -228,7 +228,8 @@ class TestDisagreement:
         """Where two values are equally common, the other one is that which the lowest CPU has not."""
         page = on_each_cpu(SKYLAKE | {0x48A: 0x2C}, SKYLAKE, SKYLAKE, SKYLAKE | {0x48A: 0x2C})
 
-        assert {("1", "IA32_VMX_VMCS_ENUM"): 1, ("2", "IA32_VMX_VMCS_ENUM"): 1} == page.values("vmx_cpu_inconsistent")
+        differing = {("1", "irrelevant", "IA32_VMX_VMCS_ENUM"): 1, ("2", "irrelevant", "IA32_VMX_VMCS_ENUM"): 1}
+        assert differing == page.values("vmx_cpu_inconsistent")
         assert 2 == page.value("vmx_inconsistent_cpus")
 
     def test_excluded(self) -> None:
@@ -269,7 +270,7 @@ class TestManyCpus:
     def test_cap(self) -> None:
         """All CPUs that differ are counted; 64 of them, the lowest, are named."""
         page = page_of(self.host())
-        expected = {(str(cpu), "IA32_VMX_PROCBASED_CTLS2"): 1 for cpu in self.differing[:64]}
+        expected = {(str(cpu), "irrelevant", "IA32_VMX_PROCBASED_CTLS2"): 1 for cpu in self.differing[:64]}
 
         assert 64 == CPU_SERIES_MAX
         assert expected == page.values("vmx_cpu_inconsistent")

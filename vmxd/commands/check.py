@@ -13,6 +13,7 @@ from vmxd.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from vmxd.model.answers import View
     from vmxd.model.profiles import Profile
 
 _EPILOG: Final = """
@@ -21,8 +22,10 @@ examples:
       may VMX be used, and do all CPUs agree?
   vmxd check --require ept,vmx-vpid,VMX_FEATURE_PML
       has every CPU these, by whatever name?
-  vmxd check --cpu-model Skylake-Server-v4 --view nested
+  vmxd check --cpu-model Skylake-Server-v4
       can a guest get what this CPU model of QEMU asks for?
+  vmxd check --cpu-model SapphireRapids-v8 --kernel 7.2 --kvm-parameter eptad=N
+      could it with another kernel, and a parameter of kvm_intel?
   vmxd check --root DIR --profile kvm-fast --json
       the same of a recording and a profile, for a program
 
@@ -62,10 +65,24 @@ def add(commands: Commands) -> None:
     parser.add_argument("--usable", action="store_true", help="VMXON may be executed on every CPU")
     parser.add_argument(
         "--view",
-        choices=("hardware", "nested"),
-        default="hardware",
-        help="features of the hardware, or those that KVM offers to guests: what QEMU's vmx-* and libvirt's are, "
-        "asked for as by --collector.nested (default: %(default)s)",
+        choices=("hardware", "guest", "nested"),
+        help="features of the hardware, or those that a guest gets: as KVM answered, else as its kernel and parameters "
+        "lead to expect; nested: as KVM answers, and nothing else (default: guest for --cpu-model, else hardware)",
+    )
+    parser.add_argument(
+        "--kernel",
+        type=_release,
+        metavar="RELEASE",
+        help="what a guest would get with this release of Linux, as in 6.12",
+    )
+    parser.add_argument(
+        "--kvm-parameter",
+        dest="kvm_parameters",
+        action="append",
+        default=[],
+        type=_parameter,
+        metavar="NAME=VALUE",
+        help="what a guest would get with this parameter of kvm_intel, as in eptad=N; may be given more than once",
     )
     parser.add_argument("--json", action="store_true", help="print JSON (docs/schema/check-1.json)")
     parser.add_argument("--list-profiles", action="store_true", help="list all profiles and stop")
@@ -76,16 +93,26 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the answers. Raises VmxdError."""
     from vmxd.model import answers
+    from vmxd.model.offer import WhatIf
     from vmxd.views.check import answers_document, check_lines
 
     if arguments.list_profiles or arguments.list_cpu_models:
         return _list(arguments)
     asked = list(_asked(arguments))
-    view = answers.View(arguments.view)
-    arguments.nested = arguments.nested or view is answers.View.NESTED
+    view = answers.View(arguments.view) if arguments.view else None
+    what_if = WhatIf(arguments.kernel, dict(arguments.kvm_parameters) or None)
+    if what_if.asked and view is None:
+        view = answers.View.GUEST
+    if what_if.asked and view is not answers.View.GUEST:
+        raise UsageError("--kernel and --kvm-parameter are about guests", "ask with --view guest")
+    views = [view or _view_of(question) for question, _ in asked]
+    arguments.nested = arguments.nested or any(each is not answers.View.HARDWARE for each in views)
     inventory = scan_chosen(arguments).inventory
     say(inventory.host.notes)
-    found = [answers.has_features(inventory, view, question, profile) for question, profile in asked]
+    found = [
+        answers.has_features(inventory, each, question, profile, what_if)
+        for each, (question, profile) in zip(views, asked, strict=True)
+    ]
     both = not (asked or arguments.consistent or arguments.usable)
     if arguments.consistent or both:
         found.append(answers.consistent(inventory))
@@ -94,10 +121,49 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         from vmxd.views.json import to_json
 
-        write(to_json(answers_document(inventory, view, found)).encode())
+        write(to_json(answers_document(inventory, found)).encode())
     else:
         write_lines(check_lines(found, terminal_width()))
     return {True: EXIT_FINE, False: EXIT_NO, None: EXIT_CANNOT_TELL}[answers.overall(found)]
+
+
+def _view_of(question: str) -> View:
+    """Choose whose features a question is about: a CPU model is what a guest is to be."""
+    from vmxd.model.answers import View
+
+    return View.GUEST if question == "cpu-model" else View.HARDWARE
+
+
+def _release(text: str) -> str:
+    from vmxd.model.release import is_release
+
+    if not is_release(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no release of Linux, as 6.12 is")
+    return text
+
+
+def _parameter(text: str) -> tuple[str, bool | int | str]:
+    from vmxd.model.guest import PARAMETERS
+    from vmxd.tables.find import closest
+
+    name, equals, value = text.partition("=")
+    if not equals or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, as eptad=N is")
+    if name not in PARAMETERS:
+        close = ", ".join(closest(name, PARAMETERS))
+        raise argparse.ArgumentTypeError(
+            f"kvm_intel has no parameter {name!r}{f'; close are: {close}' if close else ''}"
+        )
+    if isinstance(PARAMETERS[name].default, int) and not isinstance(PARAMETERS[name].default, bool):
+        if not value.isdecimal():
+            raise argparse.ArgumentTypeError(f"{name} is a number, not {value!r}")
+        return name, int(value)
+    if value.casefold() in _BOOLEANS:
+        return name, _BOOLEANS[value.casefold()]
+    raise argparse.ArgumentTypeError(f"{name} is Y or N, not {value!r}")
+
+
+_BOOLEANS: Final = {"y": True, "1": True, "on": True, "n": False, "0": False, "off": False}
 
 
 def _asked(arguments: argparse.Namespace) -> Iterator[tuple[str, Profile]]:

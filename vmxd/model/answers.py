@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from vmxd.model.compare import cpus_of
 from vmxd.model.decode import Decoded, Status, unknown_msr
@@ -12,10 +13,13 @@ from vmxd.model.facts import Failed, Missing
 from vmxd.model.findings import (
     Cause,
     Finding,
+    GuestLacks,
+    GuestMayLack,
     GuestsGetNoVmx,
     GuestsLack,
     GuestsNotKnown,
     Judged,
+    KvmRefuses,
     Lacks,
     NotCompared,
     NothingKnown,
@@ -23,10 +27,13 @@ from vmxd.model.findings import (
     NotKnown,
     cpus_differ,
 )
+from vmxd.model.guest import Reason, Source
 from vmxd.model.inventory import Inventory
 from vmxd.model.kvm import NestedStatus
+from vmxd.model.offer import AS_IT_IS, Offer, WhatIf, loading, offer
 from vmxd.model.profiles import Profile, fit
 from vmxd.model.states import Presence
+from vmxd.model.vmcs import Refused
 from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature
 from vmxd.tables.rows import AllOf, Bit, Flag, MayBeZero
 
@@ -37,7 +44,9 @@ class View(enum.Enum):
     HARDWARE = "hardware"
     """The CPUs': on every one of them."""
     NESTED = "nested"
-    """Those that KVM offers to guests."""
+    """Those that KVM says it offers to guests."""
+    GUEST = "guest"
+    """Those that a VM gets: as KVM says, or else as its kernel and parameters lead to expect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,8 @@ class Answer:
     subject: str
     against: tuple[Finding, ...]
     unknown: tuple[Finding, ...]
+    offer: Offer | None = None
+    """What a VM gets, if that was asked for."""
 
     @property
     def holds(self) -> bool | None:
@@ -93,15 +104,32 @@ def has_feature(inventory: Inventory, name: str, view: View = View.HARDWARE) -> 
     return has_features(inventory, view, "require", Profile(name, "", (name,)))
 
 
-def has_features(inventory: Inventory, view: View, question: str, profile: Profile) -> Answer:
+def has_features(
+    inventory: Inventory, view: View, question: str, profile: Profile, what_if: WhatIf = AS_IT_IS
+) -> Answer:
     """Answer whether the host, or what KVM offers to guests, has every feature of a set."""
+    if view is View.GUEST:
+        return _of_guests(inventory, question, profile, what_if)
     if view is View.NESTED:
         return Answer(question, profile.name, *_nested(inventory, profile))
     found = fit(profile, {name: feature.everywhere for name, feature in inventory.features.items()})
     against: tuple[Finding, ...] = tuple(_lacks(inventory, FEATURES[name]) for name in found.lacking)
     if found.lacking == profile.features and inventory.verdict.status is Status.NO_VMX:
         against = (Judged(features=found.lacking, verdict=inventory.verdict),)
+    if profile.name == KVM_LOAD:
+        against += tuple(_refusals(inventory, found.lacking))
     return Answer(question, profile.name, against, tuple(_not_known(inventory, found.unknown)))
+
+
+KVM_LOAD: Final = "kvm-load"
+"""The profile that asks whether kvm_intel loads: its verdict is KVM's, beyond the features that it names."""
+
+
+def _refusals(inventory: Inventory, lacking: Sequence[str]) -> Iterator[KvmRefuses]:
+    """Yield why kvm_intel does not load, beside features that it lacks."""
+    for refusal in loading(inventory).refusals:
+        if refusal.why is not Refused.NO_VMX and not (refusal.features and set(refusal.features) <= set(lacking)):
+            yield KvmRefuses(features=refusal.features, refusal=refusal)
 
 
 def _lacks(inventory: Inventory, feature: Feature) -> Lacks:
@@ -176,6 +204,31 @@ def _nested(inventory: Inventory, profile: Profile) -> tuple[tuple[Finding, ...]
     )
     unknown = (GuestsNotKnown(features=found.unknown, errno=None, is_asked=True),) if found.unknown else ()
     return against, unknown
+
+
+def _of_guests(inventory: Inventory, question: str, profile: Profile, what_if: WhatIf) -> Answer:
+    """Answer what a VM gets: by KVM's answer, else by the expectation."""
+    found = offer(inventory, what_if)
+    if found.source is Source.RECORDED:
+        return Answer(question, profile.name, *_nested(inventory, profile), found)
+    if found.expected is None:
+        return Answer(
+            question, profile.name, (Judged(features=profile.features, verdict=inventory.verdict),), (), found
+        )
+    held = fit(profile, found.features)
+    reasons = found.reasons
+    against: dict[Reason, list[str]] = {}
+    unknown: dict[Reason, list[str]] = {}
+    for names, by_reason in ((held.lacking, against), (held.unknown, unknown)):
+        for name in names:
+            by_reason.setdefault(reasons[name], []).append(name)
+    return Answer(
+        question,
+        profile.name,
+        tuple(GuestLacks(features=tuple(of), reason=why, release=found.kernel) for why, of in against.items()),
+        tuple(GuestMayLack(features=tuple(of), reason=why, release=found.kernel) for why, of in unknown.items()),
+        found,
+    )
 
 
 def is_nested_off(inventory: Inventory) -> bool:

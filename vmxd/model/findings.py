@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 from vmxd.model.checks import Rule
 from vmxd.model.facts import Failed, Host, Missing, Parameter
+from vmxd.model.guest import Reason
 from vmxd.model.inventory import Inventory
 from vmxd.model.states import State, by_cpus
 from vmxd.model.status import Verdict
+from vmxd.model.vmcs import Refusal
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL
 from vmxd.tables.rows import AllOf, Bit, MayBeZero
 
@@ -164,6 +166,26 @@ class GuestsNotKnown(Finding):
 
     errno: str | None
     is_asked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestLacks(Finding):
+    """Features that a VM is not expected to get, all for one reason; release: of the kernel, None if not known."""
+
+    reason: Reason
+    release: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestMayLack(GuestLacks):
+    """Features of which it is not known whether a VM gets them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvmRefuses(Finding):
+    """Why kvm_intel does not load here, or does not take a CPU."""
+
+    refusal: Refusal
 
 
 def findings(inventory: Inventory) -> tuple[Finding, ...]:

@@ -396,16 +396,14 @@ def _reasons(view: Expected) -> Iterator[tuple[str, Reason]]:
         elif value is None:
             yield name, _why_unknown(view, name)
     if view.refusals:
-        yield from ((name, Reason(Why.NOT_LOADED)) for name in missing if has[name])
-        asked = replace(asked, msrs=Hardware({}))
-    elif is_off(view.parameters.get("nested")):
+        yield from ((name, Reason(Why.NOT_LOADED)) for name in missing)
+        return
+    if is_off(view.parameters.get("nested")):
         asked = _freed(_want(asked, "nested"))
         for name in sorted(missing & _given_by(asked)):
             yield name, Reason(Why.NESTED, ("nested",))
             missing.discard(name)
-    for name, reason in _why_missing(asked, missing, has):
-        if not (view.refusals and has[name]):
-            yield name, reason
+    yield from _why_missing(asked, missing, has)
 
 
 _KNOWN: Final = {Presence.PRESENT: True, Presence.ABSENT: False}
@@ -448,7 +446,7 @@ def _lacking(name: str, has: Mapping[str, bool | None]) -> Reason:
         row = BITS[name]
         needs = {need for parameter in row.when.split() for need in PARAMETERS[parameter].needs.split()}
         lacking = tuple(sorted(need for need in (*row.needs.split(), *needs) if has.get(need) is False))
-        return Reason(Why.HARDWARE, lacking or (name,))
+        return Reason(Why.HARDWARE, lacking) if lacking else Reason(Why.KERNEL_FLAGS)
     return Reason(Why.HARDWARE, (name,))
 
 

@@ -259,8 +259,9 @@ def judge_loading(view: Expected, *, usable: bool | None, has_vmx: bool, refused
     refusals = (*((Refusal(Refused.FIRMWARE),) if usable is False else ()), *view.refusals)
     if refused:
         refusals = (*refusals, Refusal(Refused.CPU_DIFFERS))
-    known = set(_DECISIVE) <= view.asked.msrs.known.keys() and usable is not None
+    known = view.asked.msrs.known.keys() >= DECISIVE and usable is not None
     return Loading(False if refusals else True if known else None, refusals, turned_off(view))
 
 
-_DECISIVE: Final = (0x480, 0x481, 0x482, 0x483, 0x484)
+DECISIVE: Final = frozenset((0x480, 0x481, 0x482, 0x483, 0x484))
+"""What setup_vmcs_config() reads on every CPU."""

@@ -7,10 +7,11 @@ from typing import Final
 
 import vmxd
 from vmxd.cpulist import format_cpus
-from vmxd.model.answers import Answer, View, overall
+from vmxd.model.answers import Answer, overall
 from vmxd.model.findings import Finding
 from vmxd.model.inventory import Inventory
 from vmxd.tables import FEATURES
+from vmxd.views.guest_words import source_text
 from vmxd.views.json import Json
 from vmxd.views.lines import Line, Tone, beside
 from vmxd.views.words import count, told
@@ -28,6 +29,9 @@ def check_lines(answers: Sequence[Answer], width: int | None = None) -> list[Lin
     status, tone = {True: ("OK", Tone.GOOD), False: ("FAILED", Tone.BAD), None: ("UNKNOWN", Tone.DOUBT)}[holds]
     said = f": {count(len(answers), 'check')}{', ' + ', '.join(counts) if counts else ' passed'}"
     lines: list[Line] = [((status, tone), (said, Tone.PLAIN))]
+    offers = dict.fromkeys(source_text(each.offer) for each in answers if each.offer and each.offer.expected)
+    for text in offers:
+        lines += beside([], (f"guests: {text}", Tone.PLAIN), 0, width)
     for answer in answers:
         name = f"{answer.question} {answer.subject}".rstrip()
         for reason in answer.reasons:
@@ -35,19 +39,20 @@ def check_lines(answers: Sequence[Answer], width: int | None = None) -> list[Lin
     return lines
 
 
-def answers_document(inventory: Inventory, view: View, answers: Sequence[Answer]) -> Json:
+def answers_document(inventory: Inventory, answers: Sequence[Answer]) -> Json:
     """Make what ``vmxd check --json`` prints."""
     return {
         "schema": CHECK_SCHEMA,
         "vmxd": vmxd.__version__,
         "source": inventory.host.source.value,
-        "view": view.value,
         "answer": _WORD[overall(answers)],
         "checks": [
             {
                 "check": answer.question,
                 "name": answer.subject or None,
                 "answer": _WORD[answer.holds],
+                "layer": "hardware" if answer.offer is None else "guest",
+                "known": None if answer.offer is None else source_text(answer.offer),
                 "against": [_reason(reason) for reason in answer.against],
                 "unknown": [_reason(reason) for reason in answer.unknown],
             }

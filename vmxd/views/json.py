@@ -17,11 +17,13 @@ from vmxd.model.decode import cpuinfo_flags
 from vmxd.model.facts import Failed, Missing, MsrState
 from vmxd.model.inventory import Inventory
 from vmxd.model.kvm import NestedView
+from vmxd.model.offer import offer
 from vmxd.model.states import CpuStates, by_cpus
 from vmxd.tables import Feature, msr_name
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import AllOf, Control, Field, Flag, MayBeZero, Msr, Unnamed
 from vmxd.tables.versions import SOURCES
+from vmxd.views.guest_json import guest_document, loading_document
 from vmxd.views.words import verdict_hint, verdict_sentence
 
 SHOW_SCHEMA: Final = "vmxd.show/1"
@@ -75,8 +77,9 @@ def inventory_document(inventory: Inventory, chosen: Collection[str] | None = No
         "fields": _chosen(inventory.fields, chosen),
         "unknown_bits": {msr_name(index): f"{mask:#018x}" for index, mask in inventory.unknown.items() if mask},
         "sanity_violations": {violation.rule.name: format_cpus(violation.cpus) for violation in inventory.violations},
-        "kvm": _kvm(inventory),
+        "kvm": _kvm(inventory) | loading_document(inventory),
         "nested": None if inventory.nested is None else _nested(inventory.nested),
+        "guest": guest_document(offer(inventory), chosen),
         "profiles": {
             found.profile.name: {"fits": found.fits, "lacking": list(found.lacking), "unknown": list(found.unknown)}
             for found in inventory.profiles

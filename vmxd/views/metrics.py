@@ -19,6 +19,7 @@ from vmxd.model.decode import Status
 from vmxd.model.facts import Missing
 from vmxd.model.inventory import Inventory
 from vmxd.model.kvm import NestedStatus
+from vmxd.model.offer import taken
 from vmxd.model.states import Presence
 from vmxd.tables import FEATURES, msr_name
 
@@ -139,12 +140,14 @@ class HostCollector(Collector):
             yield gauge("vmx_inconsistent_cpus", documentation, _CAPABILITIES, value=len(inventory.inconsistent))
 
         documentation = (
-            f"1 for each CPU and MSR that differs from the most common value; {CPU_SERIES_MAX} CPUs at most."
+            f"1 for each CPU and MSR that differs from the most common value, with what KVM does with it: refused, "
+            f"unnoticed, irrelevant, or depends; {CPU_SERIES_MAX} CPUs at most."
         )
-        differing = gauge("vmx_cpu_inconsistent", documentation, _CAPABILITIES, ("cpu", "msr"))
+        differing = gauge("vmx_cpu_inconsistent", documentation, _CAPABILITIES, ("cpu", "msr", "kvm"))
+        verdicts = taken(inventory)
         for cpu, indexes in list(inventory.inconsistent.items())[:CPU_SERIES_MAX]:
             for index in indexes:
-                differing.add_metric((str(cpu), msr_name(index)), 1)
+                differing.add_metric((str(cpu), msr_name(index), verdicts[cpu, index].value), 1)
         yield differing
         yield values
 

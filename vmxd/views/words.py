@@ -19,6 +19,7 @@ from vmxd.model.status import Verdict
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.errnos import Errno, explain, explain_kvm
 from vmxd.tables.rows import Bit, Msr
+from vmxd.views.guest_words import reason_text, refusal_text
 
 _NAMED: Final = 3
 """Features that a sentence on many names."""
@@ -174,6 +175,12 @@ def _reason(finding: kinds.Finding, cpus: str) -> str:  # noqa: PLR0911 (one a k
             }
             why = left_off(parameter) if parameter else has[hardware]
             return f"{names} {offered(False)}: {_cause(finding.features[0], cause)}; {why}"
+        case kinds.KvmRefuses(refusal=refusal):
+            return f"kvm_intel does not load: {refusal_text(refusal)}"
+        case kinds.GuestMayLack(reason=reason, release=release):
+            return f"{names} not known for guests: {reason_text(reason, release)}"
+        case kinds.GuestLacks(reason=reason, release=release):
+            return f"{names} not given to guests: {reason_text(reason, release)}"
         case kinds.GuestsNotKnown(errno=str(name)):
             return f"what KVM offers to guests is not known: {errno_text(explain_kvm(name))}"
         case kinds.GuestsNotKnown(is_asked=False):

@@ -72,7 +72,7 @@ function _shtab_vmxd_using
 end
 
 set -g _shtab_vmxd_commands serve record show explain diff metrics check features platforms fleet 'fleet summary' 'fleet lacks' 'fleet has' 'fleet baseline' 'fleet pools' 'fleet diff' 'fleet changes' 'fleet history' 'fleet report'
-set -g _shtab_vmxd_opts_with_value --at --by --class --cpu-model --cpus --feature.exclude --feature.include --format --header --http.config.file --lacks --log.format --log.level --model --only --output --profile --profile-dir --prometheus --recordings --require --rescan-request --root --scan-timeout --selector --signature --since --timeout --user --view --web.config.file --web.listen-address --web.telemetry-path -o
+set -g _shtab_vmxd_opts_with_value --at --by --class --cpu-model --cpus --feature.exclude --feature.include --format --header --http.config.file --kernel --kvm-parameter --lacks --log.format --log.level --model --only --output --profile --profile-dir --prometheus --recordings --require --rescan-request --root --scan-timeout --selector --signature --since --timeout --user --view --web.config.file --web.listen-address --web.telemetry-path -o
 
 complete -c vmxd -e
 complete -c vmxd -f
@@ -155,7 +155,9 @@ complete -c vmxd -n '_shtab_vmxd_using check' -l require -xka "(__fish_complete_
 complete -c vmxd -n '_shtab_vmxd_using check' -l cpu-model -xka "(_vmxd_cpu_models)" -d 'a CPU model of QEMU, its first version unless another is given'
 complete -c vmxd -n '_shtab_vmxd_using check' -l consistent -d 'all CPUs have the same values'
 complete -c vmxd -n '_shtab_vmxd_using check' -l usable -d 'VMXON may be executed on every CPU'
-complete -c vmxd -n '_shtab_vmxd_using check' -l view -xka "hardware nested" -d 'features of the hardware, or those that KVM offers to guests: what QEMU'"'"'s vmx-* and libvirt'"'"'s are, asked for as by --collector.nested (default: hardware)'
+complete -c vmxd -n '_shtab_vmxd_using check' -l view -xka "hardware guest nested" -d 'features of the hardware, or those that a guest gets: as KVM answered, else as its kernel and parameters lead to expect'
+complete -c vmxd -n '_shtab_vmxd_using check' -l kernel -x -d 'what a guest would get with this release of Linux, as in 6.12'
+complete -c vmxd -n '_shtab_vmxd_using check' -l kvm-parameter -x -d 'what a guest would get with this parameter of kvm_intel, as in eptad=N'
 complete -c vmxd -n '_shtab_vmxd_using check' -l json -d 'print JSON (docs/schema/check-1.json)'
 complete -c vmxd -n '_shtab_vmxd_using check' -l list-profiles -d 'list all profiles and stop'
 complete -c vmxd -n '_shtab_vmxd_using check' -l list-cpu-models -d 'list QEMU'"'"'s CPU models and stop'
