@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import os
 import re
@@ -15,7 +16,8 @@ import pytest
 
 from deploy.shell import generate, manpage
 from deploy.shell.commands import Command, commands_of
-from tests.helpers.support import REPOSITORY, program, vmxd
+from tests.helpers import inside
+from tests.helpers.support import REPOSITORY, program
 from vmxd.cli import build_parser
 from vmxd.commands.parser import Parser
 
@@ -27,6 +29,7 @@ ENVIRONMENT: Final = re.compile(r"""environ(?:\.get\(|\[)"([A-Z_]+)"|"([A-Z_]+)"
 commands = pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
 
 
+@functools.cache
 def rendered(page: Path) -> str:
     """Return a page as man shows it on a terminal, which must find nothing to warn of."""
     environment = {**os.environ, "MANWIDTH": str(WIDTH), "LC_ALL": "C.UTF-8", "MANPAGER": "cat"}
@@ -119,9 +122,10 @@ def calls(line: str) -> list[list[str]]:
 
 
 @commands
-def test_help_fits_a_terminal(command: Command) -> None:
+def test_help_fits_a_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """No line of --help is wider than a terminal of 80 columns, and its usage is one line."""
-    done = vmxd(*command.words[1:], "--help", env={**os.environ, "COLUMNS": str(WIDTH)})
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    done = inside.vmxd(*command.words[1:], "--help")
     lines = done.stdout.splitlines()
 
     assert (0, "") == (done.returncode, done.stderr)

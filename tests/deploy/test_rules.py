@@ -56,7 +56,7 @@ def test_recording() -> None:
 
 def test_another_pool_label(tmp_path: Path) -> None:
     """Replacing the word cluster in the rule files is all it takes to have pools under another label."""
-    tests = [TESTS / f"{name}.yml" for name, rule in ALERTS.items() if "cluster" in rule["expr"]]
+    tests = [TESTS / f"Vmx{name}.yml" for name in ("HostLacksRequiredFeature", "FingerprintDiffersInPool")]
     for path in (*RULE_FILES, *tests):
         text = re.sub(r"\bcluster\b", "datacenter", path.read_text())
         (tmp_path / path.name).write_text(re.sub(r"(\.\./)+deploy/prometheus/", "", text))
