@@ -62,9 +62,7 @@ class MalformedFileError(VmxdError):
 
 
 class ProfileError(VmxdError):
-    """Raised when a file of profiles does not say what it should; ``path`` and ``line`` (from 1) say where."""
+    """Raised when a file of profiles does not say what it should; ``where`` is its path, with the key or line."""
 
-    def __init__(self, path: str, line: int, message: str, hint: str) -> None:
-        super().__init__(f"{path}:{line}: {message}", hint)
-        self.path = path
-        self.line = line
+    def __init__(self, where: str, message: str, hint: str) -> None:
+        super().__init__(f"{where}: {message}", hint)

@@ -10,7 +10,7 @@ from typing import Final
 
 from vmxd.errors import ProfileError, VmxdError
 from vmxd.model.profiles import Profile, find_profile
-from vmxd.pasted.profile import line_of, parse_profiles
+from vmxd.pasted.profile import parse_profiles
 
 DEFAULT_DIRECTORY: Final = "/etc/vmxd/profiles.d"
 SIZE_MAX: Final = 1 << 16
@@ -27,11 +27,10 @@ def read_profiles(directories: Sequence[str] | None = None) -> tuple[Profile, ..
     found = {profile.name: (profile, "vmxd itself") for profile in builtin_profiles()}
     for directory in directories:
         for path in _paths(directory):
-            for profile in parse_profiles(text := _read(path), path):
+            for profile in parse_profiles(_read(path), path):
                 if profile.name in found:
-                    line = line_of(text, (profile.name,))
                     message = f"profile {profile.name!r} is there already, from {found[profile.name][1]}"
-                    raise ProfileError(path, line, message, "give it another name")
+                    raise ProfileError(path, message, "give it another name")
                 found[profile.name] = (profile, path)
     return tuple(profile for profile, _ in found.values())
 
@@ -61,12 +60,12 @@ def _read(path: str) -> str:
     except OSError as error:
         raise VmxdError(f"cannot read {path}: {error.strerror}", "check the file's mode") from error
     if len(data) > SIZE_MAX:
-        raise ProfileError(path, 1, f"the file is longer than {SIZE_MAX} bytes", "split it")
+        raise ProfileError(path, f"the file is longer than {SIZE_MAX} bytes", "split it")
     try:
         return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ProfileError(path, line, "this is not UTF-8", "TOML is always UTF-8") from error
+        raise ProfileError(f"{path}:{line}", "this is not UTF-8", "TOML is always UTF-8") from error
 
 
 def chosen_profiles(directories: Sequence[str] | None, names: Iterable[str]) -> tuple[Profile, ...]:
