@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -441,3 +442,28 @@ def test_a_telemetry_path_that_cannot_be_is_refused(path: str) -> None:
 
     assert f"the metrics cannot be at {path!r}" == sentence
     assert hint.startswith("--web.telemetry-path ")
+
+
+# Faults of vmxd ---------------------------------------------------------------------------------------------------
+
+# No more file can be opened once the command line is imported: so the module of the command is not found.
+_WITHOUT_FILES: Final = """
+import resource, sys
+import vmxd.cli
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+sys.exit(vmxd.cli.main(["features"]))
+"""
+
+
+@pytest.mark.parametrize("debug", [True, False], ids=["debug", "plain"])
+def test_a_fault_of_vmxd_is_no_answer(debug: bool) -> None:
+    """What nobody foresaw ends with exit code 3, never the 1 of an answer; a traceback is for who asks."""
+    environment = {**os.environ, "VMXD_DEBUG": "1" if debug else ""}
+    command = [sys.executable, "-c", _WITHOUT_FILES]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+    lines = done.stderr.splitlines()
+
+    assert (3, "") == (done.returncode, done.stdout)
+    assert debug == ("Traceback (most recent call last):" in lines)
+    assert lines[-2].startswith("vmxd: a fault of vmxd: ModuleNotFoundError: ")
+    assert "hint: please report it, with the command and what VMXD_DEBUG=1 shows" == lines[-1]

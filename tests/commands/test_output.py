@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.support import HOSTS, LAKEFIELD, refused, unprivileged_vmxd, vmxd, vmxd_with_little_space
+from tests.helpers.support import HOSTS, LAKEFIELD, is_root, refused, unprivileged_vmxd, vmxd, vmxd_with_little_space
 
 
 @pytest.mark.parametrize("command", [["show"], ["show", "--json"], ["metrics"], ["features"]], ids=" ".join)
@@ -117,15 +118,64 @@ def test_a_device_is_written_to(tmp_path: Path) -> None:
     assert ["fifo"] == os.listdir(tmp_path)
 
 
-def test_a_link_is_followed(tmp_path: Path) -> None:
-    """A link to the file stays one, and the file that it leads to is replaced."""
+def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
+    """A FIFO without a reader is an error, and not a command that never ends."""
+    os.mkfifo(tmp_path / "fifo")
+    expected = (f"cannot write {tmp_path}/fifo: nobody reads this pipe", "start its reader first")
+
+    assert expected == refused(vmxd("metrics", "--root", LAKEFIELD, "-o", tmp_path / "fifo"))
+
+
+@pytest.mark.parametrize("target", ["-", "/dev/stdout", "/proc/self/fd/1"])
+def test_a_name_of_standard_output_is_it(tmp_path: Path, target: str) -> None:
+    """A dash, like the names of the device, is standard output, and no file in the working directory."""
+    done = vmxd("metrics", "--root", LAKEFIELD, "-o", target, cwd=tmp_path)
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert 'vmx_feature{feature="ept"} 1' in done.stdout
+    assert [] == os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("target", ["real/vmxd.prom", "chain"])
+def test_a_link_is_followed(tmp_path: Path, target: str) -> None:
+    """A link of this user's stays one, and the file that it leads to is replaced."""
     (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to("real/vmxd.prom")
+    (tmp_path / "chain").symlink_to("real/vmxd.prom")
+    (tmp_path / "link").symlink_to(target)
     done = vmxd("metrics", "--root", LAKEFIELD, "-o", tmp_path / "link")
 
     assert (0, "") == (done.returncode, done.stderr)
     assert (tmp_path / "link").is_symlink()
     assert ["vmxd.prom"] == os.listdir(tmp_path / "real")
+
+
+@pytest.mark.parametrize("target", ["secret", "fifo", "new", "link"])
+def test_a_link_of_another_user_is_not_followed(public_path: Path, target: str) -> None:
+    """Root does not write where another user's link leads, be there a file, a pipe, nothing, or a loop."""
+    if not is_root():
+        pytest.skip("it takes two users")
+    (public_path / "secret").write_text("root's\n")
+    (public_path / "secret").chmod(0o600)
+    os.mkfifo(public_path / "fifo")
+    (public_path / "link").symlink_to(target)
+    os.chown(public_path / "link", *pwd.getpwnam("nobody")[2:4], follow_symlinks=False)
+    before = sorted(os.listdir(public_path))
+    sentence, _ = refused(vmxd("metrics", "--root", LAKEFIELD, "-o", public_path / "link"))
+
+    assert f"cannot write {public_path}/link: it is another user's link" == sentence
+    assert ("root's\n", 0o600) == (
+        (public_path / "secret").read_text(),
+        (public_path / "secret").stat().st_mode & 0o777,
+    )
+    assert before == sorted(os.listdir(public_path))
+
+
+def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
+    """Links that lead nowhere end in a sentence."""
+    (tmp_path / "link").symlink_to("link")
+    sentence, _ = refused(vmxd("metrics", "--root", LAKEFIELD, "-o", tmp_path / "link"))
+
+    assert f"cannot write {tmp_path}/link: Too many levels of symbolic links" == sentence
 
 
 # Standard output ---------------------------------------------------------------------------------------------------

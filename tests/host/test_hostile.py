@@ -22,16 +22,16 @@ ESCAPES: Final = "\x1b]0;title\x07\x1b[31m\x9b1m\x85\u2028red"
 FILES: Final = (*recorded(LAKEFIELD), "proc/sys/kernel/osrelease", "kvm.txt", "sys/module/kvm_intel/parameters/ept")
 TRIES: Final = 12
 
-# Swap two names of the working directory without end, as nobody.
+# Swap two names in the working directory without end, as nobody.
 _SWAPPER: Final = """
-import ctypes, os, pwd
+import ctypes, os, pwd, sys
 nobody = pwd.getpwnam("nobody")
 os.setgroups([])
 os.setgid(nobody.pw_gid)
 os.setuid(nobody.pw_uid)
 libc = ctypes.CDLL(None)
 while True:
-    libc.renameat2(-100, b"above", -100, b"link", 2)
+    libc.renameat2(-100, sys.argv[1].encode(), -100, sys.argv[2].encode(), 2)
 """
 
 
@@ -93,9 +93,9 @@ def test_no_control_character_reaches_a_terminal(recording: Path, command: str) 
 
 
 @contextlib.contextmanager
-def swapping(directory: Path) -> Iterator[None]:
-    """Have nobody swap ``above`` and ``link`` in a directory meanwhile."""
-    swapper = subprocess.Popen([sys.executable, "-c", _SWAPPER], cwd=directory)
+def swapping(directory: Path, *names: str) -> Iterator[None]:
+    """Have nobody swap two names of a directory meanwhile."""
+    swapper = subprocess.Popen([sys.executable, "-c", _SWAPPER, *names], cwd=directory)
     try:
         yield
         assert swapper.poll() is None
@@ -118,9 +118,31 @@ def test_who_owns_a_directory_above_loses_root_nothing(public_path: Path) -> Non
     for path in (user, *user.rglob("*")):
         shutil.chown(path, *pwd.getpwnam("nobody")[2:4]) if not path.is_symlink() else None
     before = tree(roots)
-    with swapping(user):
+    with swapping(user, "above", "link"):
         done = [vmxd("record", "--root", LAKEFIELD, user / "above" / "host") for _ in range(TRIES)]
 
     assert before == tree(roots)
     assert [roots / "host"] == list(roots.iterdir())
     assert {each.returncode for each in done} <= {0, 2}
+
+
+@pytest.mark.parametrize("kind", ["directory", "link"])
+def test_what_takes_the_place_of_dir_is_not_removed(public_path: Path, kind: str) -> None:
+    """Whoever swaps DIR for a directory of root's, or a link to it, while root records, takes no file from root."""
+    if not is_root():
+        pytest.skip("it takes two users")
+    roots, user = public_path / "roots", public_path / "user"
+    user.mkdir()
+    precious = (user if kind == "directory" else roots) / "precious"
+    precious.mkdir(parents=True)
+    (precious / "file").write_text(SECRET)
+    if kind == "link":
+        (user / "precious").symlink_to(precious)
+    shutil.copytree(LAKEFIELD, user / "host", ignore=shutil.ignore_patterns("about.txt", "metrics.prom"))
+    shutil.chown(user, *pwd.getpwnam("nobody")[2:4])
+    with swapping(user, "host", "precious"):
+        done = [vmxd("record", "--root", LAKEFIELD, user / "host") for _ in range(TRIES)]
+
+    assert SECRET in [data.decode() for name, data in tree(public_path).items() if name.endswith("file")]
+    assert {each.returncode for each in done} <= {0, 2}
+    assert "Traceback" not in "".join(each.stderr for each in done)

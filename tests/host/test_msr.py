@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.support import HOSTS, REAL_HOSTS, VMX_CPU, is_root, make_root, unprivileged_vmxd
+from tests.helpers.strategies import host_of
+from tests.helpers.support import HOSTS, REAL_HOSTS, VMX_CPU, is_root, make_root, unprivileged_vmxd, vmxd
 from vmxd.host.files import Files
-from vmxd.host.msr import MsrDevices
+from vmxd.host.msr import SWEEP, MsrDevices
 from vmxd.host.recording_text import parse_msr_text
 from vmxd.host.root import read_host
 from vmxd.model.decode import Status
@@ -479,3 +480,26 @@ def test_where_the_device_does_not_open_every_msr_failed(tmp_path: Path) -> None
     host, _ = unplug(tmp_path, "EACCES", 0, online="0-3\n")
 
     assert dict.fromkeys(MSR_BY_INDEX, Failed("EACCES")) == {i: by[1] for i, by in host.readings.items() if 1 in by}
+
+
+@pytest.mark.parametrize("sweep", [True, False], ids=["sweep", "plain"])
+def test_a_sweep_reads_above_the_last_known_msr(tmp_path: Path, sweep: bool) -> None:
+    """Only with --sweep are MSRs read that no table has, and what one holds is recorded and shown as unknown bits."""
+    root = make_root(tmp_path / "root")
+    device_path(root).write_bytes(bytes(0x480) + b"\x01" + bytes(0x1B) + b"\x80" + bytes(0x20))
+    done = vmxd("record", "--root", root, *(["--sweep"] if sweep else []), tmp_path / "recording")
+    text = (tmp_path / "recording/msr.txt").read_text()
+    unknown = take_inventory(read_host(str(tmp_path / "recording"))).unknown
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert [f"{index:x}: 0=" in text for index in SWEEP] == [sweep] * len(SWEEP)
+    assert (0x80 if sweep else None) == unknown.get(0x49C)
+
+
+def test_an_unknown_msr_that_faults_is_absent() -> None:
+    """No table has the MSRs of a sweep, so a fault says that the CPU has none, and no CPU counts as failed."""
+    readings: dict[int, Reading] = {0x480: 1, 0x494: Failed("EIO")}
+    inventory = take_inventory(host_of({0: readings, 1: readings}))
+
+    assert ((0, 1), ()) == (inventory.scanned, inventory.failed)
+    assert 0x494 not in inventory.msrs

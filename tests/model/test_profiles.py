@@ -62,8 +62,8 @@ def test_a_file_of_profiles() -> None:
     [
         ('"ept"', '"etp"', "pool-7.requires: no feature is called 'etp'", "ept"),
         ("VPID", "VPDI", "pool-7.requires: no feature is called 'VMX_FEATURE_VPDI'", "vpid"),
-        ("vmx-unrestricted-guest", "Load IA32_PAT", "pool-7.requires: 'Load IA32_PAT' names several features", "exit_load_pat"),
-        ("0x48b[57]", "0x480[0]", "next.requires: '0x480[0]' is no feature but vmcs_revision_id of IA32_VMX_BASIC", "vmxd explain"),
+        ("vmx-unrestricted-guest", "Load IA32_PAT", "'Load IA32_PAT' names several features", "exit_load_pat"),
+        ("0x48b[57]", "0x480[0]", "next.requires: '0x480[0]' is no feature but vmcs_revision_id", "vmxd explain"),
         ("Penryn", "Penrym", "next.cpu-models: no CPU model with VMX is called 'Penrym'", "Penryn"),
         ("Penryn", "Penryn-v2", "next.cpu-models: no CPU model is called 'Penryn-v2'", "Penryn-v1"),
         ("description", "descrption", "profile 'pool-7' has an unknown key 'descrption'", "description"),

@@ -57,6 +57,7 @@ def read_cpuinfo(files: Files) -> dict[int, Cpu]:
     data = files.read(CPUINFO, CPUINFO_MAX) or b""
     cpus: dict[int, Cpu] = {}
     known: dict[tuple[bytes | None, ...], Cpu] = {}
+    kinds: set[frozenset[str]] = set()
     block: dict[bytes, re.Match[bytes]] = {}
 
     def end_block() -> None:
@@ -67,6 +68,7 @@ def read_cpuinfo(files: Files) -> dict[int, Cpu]:
                 key = tuple(block[key]["value"] if key in block else None for key in _USED)
                 if key not in known:
                     known[key] = _cpu(block)
+                    kinds.add(known[key].flags)
             except _BadFieldError as error:
                 line = data.count(b"\n", 0, error.at) + 1
                 raise MalformedFileError(files.path(CPUINFO), line, str(error)) from error
@@ -78,7 +80,7 @@ def read_cpuinfo(files: Files) -> dict[int, Cpu]:
             block[match["key"]] = match
             continue
         end_block()
-        if len(cpus) > CPU_MAX + 1 or len({cpu.flags for cpu in known.values()}) > _FLAGS_KINDS_MAX:
+        if len(cpus) > CPU_MAX + 1 or len(kinds) > _FLAGS_KINDS_MAX:
             line = data.count(b"\n", 0, match.start()) + 1
             raise MalformedFileError(files.path(CPUINFO), line, "it has more CPUs, or kinds of CPU, than a host")
     end_block()
