@@ -22,4 +22,12 @@ MODELS: Final = {
 }
 """Name of the guest -> name of the CPU in Bochs."""
 
-MATRIX: Final = [SmallGuest(name, Bochs(model), "matrix.sh", seconds=60) for name, model in MODELS.items()]
+MATRIX: Final = [SmallGuest(name, Bochs(model), "matrix.sh", seconds=120) for name, model in MODELS.items()]
+
+KVM: Final = [
+    SmallGuest("ivy_bridge-6.12", Bochs(MODELS["ivy_bridge"]), "kvm.sh", seconds=120, suite="trixie"),
+    SmallGuest("skylake_x-6.12", Bochs(MODELS["skylake_x"]), "kvm.sh", seconds=120, suite="trixie"),
+    SmallGuest("penryn-7", Bochs(MODELS["penryn"]), "kvm.sh", seconds=120, suite="trixie-backports"),
+    SmallGuest("haswell-7", Bochs(MODELS["haswell"]), "kvm.sh", seconds=120, suite="trixie-backports"),
+]
+"""Guests with the kernels of newer Debian releases, which only load kvm_intel."""

@@ -16,6 +16,8 @@ from tests.machine import image
 from tests.machine.console import Console
 from tests.machine.emulator import Emulator
 from tests.machine.run import Run
+from vmxd.host.recording_text import parse_kvm_text
+from vmxd.model.facts import KvmMsrs
 
 _STEP: Final = "@@ "
 _RESULTS: Final = "@@ results"
@@ -57,6 +59,15 @@ class Results:
             cpu, index, value = line.split()
             values.setdefault(int(cpu), {})[int(index, 16)] = None if value == "-" else int(value, 16)
         return values
+
+    def kvm_msrs(self, name: str) -> dict[int, int] | None:
+        """Return what kvm_intel, loaded with a set of parameters, gives to guests: index -> value; None if refused."""
+        if not (self.directory / "kvm" / name / "kvm.txt").exists():
+            assert self.text(f"kvm/{name}/error")
+            return None
+        answer = parse_kvm_text(self.text(f"kvm/{name}/kvm.txt"), "kvm.txt")
+        assert isinstance(answer, KvmMsrs)
+        return {index: value for index, value in answer.readings.items() if isinstance(value, int)}
 
     def cpuinfo(self) -> list[dict[str, str]]:
         """Return the guest's own /proc/cpuinfo, CPU by CPU."""
