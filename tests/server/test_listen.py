@@ -229,3 +229,12 @@ def test_unix_impossible(path: str, tmp_path: Path) -> None:
     """A path that no socket can have is a plain error."""
     with pytest.raises(VmxdError, match="cannot listen on unix:"):
         open_sockets(unix_address(tmp_path / path) if path else "unix:")
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_unix_directory(tmp_path: Path, slash: str) -> None:
+    """A directory in a socket's place is not to be removed: a socket in it is what may be meant."""
+    with pytest.raises(VmxdError, match="cannot listen on unix:") as error:
+        open_sockets(unix_address(tmp_path) + slash)
+
+    assert f"that is a directory; name a socket in it, as in unix:{tmp_path}/vmxd.sock" == error.value.hint
