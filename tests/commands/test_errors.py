@@ -46,7 +46,7 @@ GUEST: Final = "processor\t: {}\nvendor_id\t: GenuineIntel\nflags\t\t: fpu hyper
         ("metrics /", "vmxd metrics takes no argument '/'",
          "a recording is named by --root, as in --root /; see vmxd metrics --help"),
         ("record", "vmxd record needs DIR", "see vmxd record --help"),
-        ("check --view nestd", "--view takes hardware or nested, not 'nestd'",
+        ("check --view nestd", "--view takes hardware, guest or nested, not 'nestd'",
          "did you mean nested? see vmxd check --help"),
         ("serve --log.level=wran", "--log.level takes debug, info, warn or error, not 'wran'",
          "did you mean warn? see vmxd serve --help"),
@@ -151,7 +151,7 @@ def test_a_path_that_is_taken_or_has_no_directory_says_what_to_do(tmp_path: Path
     taken = refused(vmxd(*LAKEFIELD_SERVE, f"--web.listen-address=unix:{tmp_path}/file"))
     nowhere = refused(vmxd(*LAKEFIELD_SERVE, f"--web.listen-address=unix:{tmp_path}/none/socket"))
 
-    assert "look at what is there and remove it, or choose another with --web.listen-address" == taken[1]
+    assert "look what is there, or choose another with --web.listen-address" == taken[1]
     assert "make its directory, or choose another with --web.listen-address" == nowhere[1]
 
 

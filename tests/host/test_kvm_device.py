@@ -106,7 +106,7 @@ def test_a_device_of_another_group_is_said_to_be(public_path: Path) -> None:
     shown = unprivileged_vmxd("show", "--collector.nested", "--root", public_path)
 
     assert (
-        "guests      what KVM offers them is not known: /dev/kvm may not be opened by this user (EACCES); "
+        "guests      what KVM offers to guests is not known: /dev/kvm may not be opened by this user (EACCES)"
         in shown.stdout
     )
     assert KVM_ERRNOS["EACCES"].hint in shown.stdout

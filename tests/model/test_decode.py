@@ -292,7 +292,7 @@ def reassemble(msr: Msr, inventory: Inventory) -> int:
         if isinstance(row, Field):
             value |= (decoded.fields[row.name] // row.scale - row.bias) << row.low
         elif isinstance(row, Flag) and msr.index == FEATURE_CONTROL:
-            value |= inventory.feature_control[row.name] << row.bit
+            value |= inventory.feature_control.get(row.name, False) << row.bit
         elif isinstance(row, Flag):
             value |= (decoded.features[row.name] is PRESENT) << msr.feature_bit(row)
             if msr.layout is Layout.CONTROLS:

@@ -41,7 +41,14 @@ def hostile_hosts(draw: st.DrawFn) -> Host:
     """Hosts whose MSRs hold anything, and which call themselves anything."""
     numbers = sorted(draw(st.sets(st.integers(0, 8191), min_size=1, max_size=5)))
     kinds = draw(st.lists(any_readings, min_size=1, max_size=3))
-    cpu = st.builds(Cpu, HOSTILE, model_name=HOSTILE, microcode=HOSTILE, vmx=st.booleans(), hypervisor=st.booleans())
+    cpu = st.builds(
+        Cpu,
+        HOSTILE,
+        model_name=HOSTILE,
+        microcode=HOSTILE,
+        flags=st.sampled_from((frozenset(("vmx",)), frozenset())),
+        hypervisor=st.booleans(),
+    )
     host = host_of(
         {number: draw(st.sampled_from(kinds)) for number in numbers},
         {number: draw(cpu) for number in numbers},
