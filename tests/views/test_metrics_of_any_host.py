@@ -46,8 +46,7 @@ def hostile_hosts(draw: st.DrawFn) -> Host:
         HOSTILE,
         model_name=HOSTILE,
         microcode=HOSTILE,
-        flags=st.sampled_from((frozenset(("vmx",)), frozenset())),
-        hypervisor=st.booleans(),
+        flags=st.frozensets(st.sampled_from(("vmx", "hypervisor"))),
     )
     host = host_of(
         {number: draw(st.sampled_from(kinds)) for number in numbers},
