@@ -466,5 +466,5 @@ def test_a_fault_of_vmxd_is_no_answer(debug: bool) -> None:
 
     assert (3, "") == (done.returncode, done.stdout)
     assert debug == ("Traceback (most recent call last):" in lines)
-    assert lines[-2].startswith("vmxd: a fault of vmxd: ")
+    assert lines[-2].startswith("vmxd: a fault of vmxd: OSError: [Errno 24] ")
     assert "hint: please report it, with the command and what VMXD_DEBUG=1 shows" == lines[-1]
