@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from vmxd import cpulist
 from vmxd.model.answers import consistent
 from vmxd.model.decode import decode
 from vmxd.model.facts import Missing
-from vmxd.model.guest import Reason, Seen, Why, expect_guest
+from vmxd.model.guest import Source
 from vmxd.model.inventory import Inventory
+from vmxd.model.offer import Offer, offer
 from vmxd.pasted.findings import (
     By,
     ControlsRefused,
@@ -37,9 +38,10 @@ from vmxd.tables.cpu_models import features_of, find_cpu_model
 from vmxd.tables.features import FEATURES, Feature
 from vmxd.tables.msrs import IA32_FEATURE_CONTROL, MSR_BY_INDEX
 from vmxd.tables.rows import Flag, Layout, Msr
-from vmxd.tables.versions import LIBVIRT, LINUX, LINUX_SERIES, QEMU
+from vmxd.tables.versions import LIBVIRT, LINUX_SERIES, QEMU
 from vmxd.tables.vmcs_config import WORDS
 from vmxd.views.explain import Block, Said, state_here, value_bits
+from vmxd.views.guest_words import reason_text, source_text
 from vmxd.views.words import sentence, status_sentence, verdict_hint, verdict_sentence
 
 _LOW: Final = 0xFFFF_FFFF
@@ -89,49 +91,13 @@ def _of_host(finding: Finding, inventory: Inventory) -> Iterator[Block]:
         yield _message(finding, inventory)
 
 
-class _Gives(NamedTuple):
-    """What KVM gives to guests of a host: features by name and MSRs by index, None if not known; how that is known."""
-
-    features: Mapping[str, bool | None]
-    msrs: Mapping[int, int | None]
-    reasons: Mapping[str, Reason]
-    how: str
-
-
-def _gives(inventory: Inventory) -> _Gives:
-    """Take KVM's own answer if there is one, and else what follows from MSRs, kernel and parameters."""
-    host, nested = inventory.host, inventory.nested
-    if nested is not None and nested.decoded is not None:
-        msrs = {index: state for index, state in nested.decoded.msrs.items() if isinstance(state, int)}
-        return _Gives(nested.values, msrs, {}, "as KVM answered")
-    if not inventory.msrs:
-        return _Gives({}, {}, {}, "the MSRs of this host are not known")
-    cpu = host.cpus.get(min(host.cpus, default=0))
-    expected = expect_guest(
-        {index: msr.most_common for index, msr in inventory.msrs.items()},
-        host.kernel,
-        None if isinstance(host.kvm_parameters, Missing) else host.kvm_parameters,
-        seen=Seen(cpu.flags or None, host.kernel, cpu.signature) if cpu else Seen(),
+def _how(gives: Offer, inventory: Inventory) -> str:
+    """Say how it is known what a VM gets here."""
+    return (
+        source_text(gives)
+        if inventory.msrs or gives.source is Source.RECORDED
+        else "the MSRs of this host are not known"
     )
-    how = f"expected for Linux {host.kernel}" if host.kernel else "expected, of a kernel that is not known"
-    return _Gives(expected.features, expected.msrs, expected.reasons, how)
-
-
-def _why(reason: Reason) -> str:
-    names = ", ".join(reason.names)
-    words = {
-        Why.EMULATED: "emulated by KVM",
-        Why.HARDWARE: f"the CPU lacks {names}",
-        Why.PARAMETER: f"kvm_intel's {names} is off",
-        Why.NESTED: "kvm_intel's nested is N",
-        Why.NOT_LOADED: "kvm_intel does not load here",
-        Why.NOT_OFFERED: f"KVM offers it to no guest, up to Linux {LINUX}",
-        Why.KERNEL: f"KVM offers it since Linux {reason.since.by[0]}.{reason.since.by[1]}" if reason.since else "",
-        Why.KERNEL_FLAGS: "the kernel does not use the CPU feature that it takes",
-        Why.UNKNOWN_PARAMETER: f"it depends on kvm_intel's {names}",
-        Why.UNKNOWN_HARDWARE: "the MSRs that decide were not read",
-    }
-    return words.get(reason.why) or "it depends on the kernel"
 
 
 # Values -----------------------------------------------------------------------------------------------------------
@@ -241,7 +207,7 @@ def _tcg(found: Lacking) -> Block:
 
 
 def _lacking(found: Lacking, inventory: Inventory) -> Iterator[Block]:
-    gives = _gives(inventory)
+    gives = offer(inventory)
     others = [each.text for each in (*found.missing, *found.extra) if each.feature is None and each.text != _VMX]
     for each in (*found.missing, *found.extra):
         title = f"{each.text}: {'missing' if each in found.missing else 'not asked for'}"
@@ -255,7 +221,7 @@ def _lacking(found: Lacking, inventory: Inventory) -> Iterator[Block]:
         yield "not VMX", [("is", f"{', '.join(rest)}: not of VMX; look at the line flags of /proc/cpuinfo")]
 
 
-def _missing(feature: Feature, gives: _Gives, inventory: Inventory) -> Iterator[Said]:
+def _missing(feature: Feature, gives: Offer, inventory: Inventory) -> Iterator[Said]:
     place = f", {feature.location}" if feature.location else ""
     yield "is", f"{feature.name}: {feature.row.sdm}{place}"
     yield from (("beware", text) for text in CAVEATS.get(feature.name, ()))
@@ -264,17 +230,17 @@ def _missing(feature: Feature, gives: _Gives, inventory: Inventory) -> Iterator[
             "beware",
             "KVM gives the pair to guests since Linux 5.5, and only with a virtual PMU; without, it is harmless",
         )
-    yield "guests", _given(feature.name, gives)
+    yield "guests", _given(feature.name, gives, inventory)
     yield from ((word or "", text) for word, text in state_here(feature, inventory) if word != "guests")
 
 
-def _given(name: str, gives: _Gives) -> str:
+def _given(name: str, gives: Offer, inventory: Inventory) -> str:
     """Say whether KVM gives a feature to guests here, why not, and how that is known."""
     value = gives.features.get(name)
     reason = gives.reasons.get(name)
-    why = f": {_why(reason)}" if reason and (value is not True) else ""
+    why = f": {reason_text(reason, gives.kernel)}" if reason and (value is not True) else ""
     words = {True: "KVM gives it to guests here", False: "KVM does not give it to guests here", None: "not known"}
-    return f"{words[value]}{why} ({gives.how})"
+    return f"{words[value]}{why} ({_how(gives, inventory)})"
 
 
 def vmx_itself(inventory: Inventory) -> Iterator[Said]:
@@ -303,18 +269,18 @@ def _set_refused(found: MsrValue, inventory: Inventory) -> Block:
 def _beyond(found: MsrValue, inventory: Inventory) -> Iterator[Said]:
     msr, value = found.msr, found.value
     yield "means", "QEMU asked KVM to give the guest this value, and KVM takes no more than it offers itself"
-    gives = _gives(inventory)
+    gives = offer(inventory)
     most = gives.msrs.get(msr.index) if gives.msrs else None
     if most is None:
         yield "asks for", ", ".join(name for _, name in _asked(msr, value)) or "nothing"
-        yield "guests", f"which of these KVM does not offer here is not known ({gives.how})"
+        yield "guests", f"which of these KVM does not offer here is not known ({_how(gives, inventory)})"
     else:
         beyond = [name for bit, name in _asked(msr, value) if not most >> bit & 1]
         if msr.layout is Layout.CONTROLS:
             low = _LOW & most & ~value
             beyond += [f"{_control(msr, bit)} may be 0" for bit in range(32) if low >> bit & 1]
         yield "beyond", ", ".join(beyond) or "nothing: this host's KVM offers all of it, so another kernel refused it"
-        yield "guests", f"KVM offers {most:#018x} here ({gives.how})"
+        yield "guests", f"KVM offers {most:#018x} here ({_how(gives, inventory)})"
         if not beyond:
             return
     yield "next", "turn these off in -cpu, as vmx-NAME=off, or run a kernel that offers them"
@@ -395,16 +361,16 @@ def _wants(found: Vm, inventory: Inventory) -> Iterator[Said]:
 
 def _fits(wanted: Iterable[str], inventory: Inventory) -> Iterator[Said]:
     """Say what of these KVM does not give to guests here, and why."""
-    gives = _gives(inventory)
+    gives = offer(inventory)
     names = list(wanted)
     missing = [name for name in names if gives.features.get(name) is False]
     unknown = [name for name in names if gives.features.get(name) is None]
     for name in missing:
-        yield "missing", f"{name}: {_given(name, gives)}"
+        yield "missing", f"{name}: {_given(name, gives, inventory)}"
     if unknown:
-        yield "not known", f"whether guests get {', '.join(unknown)} here ({gives.how})"
+        yield "not known", f"whether guests get {', '.join(unknown)} here ({_how(gives, inventory)})"
     if not missing and not unknown:
-        yield "here", f"KVM gives guests all of it ({gives.how})"
+        yield "here", f"KVM gives guests all of it ({_how(gives, inventory)})"
 
 
 # Controls and VMCS config -----------------------------------------------------------------------------------------
