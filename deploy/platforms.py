@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vmxd.host.scan import scan
-from vmxd.model.platform import expected, platforms
+from vmxd.model.platform import expected, kinds_text, platforms
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX
 from vmxd.tables.platforms import seen
 from vmxd.tables.platforms.brands import is_intel
@@ -88,7 +88,7 @@ def _line(cpu: Mapping[str, Any]) -> Cpu:
     traits = " ".join(name for name in ("sgx", "smx", "hypervisor") if cpu[name])
     microcode = max((int(each, 16) for each in cpu["microcode"]), default=None)
     return _cpu(
-        cpu["vendor"], values, Seen(cpu["signature"], cpu["brand"], microcode, _kinds(cpu["kinds"]), traits, ())
+        cpu["vendor"], values, Seen(cpu["signature"], cpu["brand"], microcode, kinds_text(cpu["kinds"]), traits, ())
     )
 
 
@@ -103,12 +103,8 @@ def _recording(path: Path) -> Iterator[Cpu]:
         for group in inventory.groups
     ]
     microcode = int(cpu.microcode, 16) if cpu.microcode else None
-    kinds = _kinds(Counter(inventory.host.core_types.values()))
+    kinds = kinds_text(Counter(inventory.host.core_types.values()))
     yield _cpu(cpu.vendor, values, Seen(cpu.signature, cpu.model_name or "", microcode, kinds, "", ()))
-
-
-def _kinds(kinds: Mapping[str, int]) -> str:
-    return " ".join(f"{kind}:{count}" for kind, count in sorted(kinds.items(), reverse=True))
 
 
 def _cpu(vendor: str | None, values: Iterable[Mapping[int, int]], cpu: Seen) -> Cpu:

@@ -61,10 +61,16 @@ def test_no_recording_contradicts_first_seen(name: str) -> None:
         ("Intel(R) Pentium(R) Gold G5400 CPU @ 3.70GHz", "Pentium Gold G5400", "pentium"),
         ("ZHAOXIN KaiXian KX-U6780A@2.7GHz", "ZHAOXIN KaiXian KX-U6780A", "other"),
         ("Genuine Intel(R) CPU 0000 @ 2.60GHz", "Genuine 0000", "processor"),
+        ("Intel(R) Xeon(R) Platinum 8160 CPU @ 2.10GHz", "Xeon Platinum 8160", "xeon"),
+        ("12th Gen Intel(R) Core(TM) i7-12700K", "Core i7-12700K", "core"),
+        ("Intel(R) Core(TM)2 Duo CPU E8400 @ 3.00GHz", "Core 2 Duo E8400", "core"),
+        ("AMD EPYC 9354 32-Core Processor", "AMD EPYC 9354 32-Core", "other"),
+        ("Intel", "Intel", "processor"),
+        ("CPU", "CPU", "other"),
     ],
 )
 def test_brands(brand: str, name: str, product: str) -> None:
-    """A brand string is shortened to what tells products apart, and classed."""
+    """A brand string is shortened to what tells products apart, is never empty, and is classed."""
     assert (name, product) == (short_name(brand), product_class(brand))
 
 

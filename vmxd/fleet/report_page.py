@@ -16,9 +16,10 @@ from vmxd.fleet.model import Fleet, FleetHost
 from vmxd.fleet.report import DIFFERS, HAS, LACKS, UNKNOWN, WORDS, Group, groups_of, label_names, utc
 from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature, find_features
 from vmxd.tables.msrs import MSRS
+from vmxd.tables.platforms.brands import short_name
 from vmxd.tables.rows import Flag, Layout
 from vmxd.views.html import render
-from vmxd.views.words import failed_sentence, short_model_name
+from vmxd.views.words import failed_sentence
 
 COLUMNS_MAX: Final = 40
 """Groups that the matrix shows at a time: what fits on a wide screen, or on A4 in landscape."""
@@ -91,7 +92,7 @@ class GroupRow:
         if self.group.lacks_all:
             return "no VMX"
         models = Counter(host.model_name or "model not known" for host in self.group.hosts).most_common()
-        return short_model_name(models[0][0]) + (f" +{len(models) - 1}" if len(models) > 1 else "")
+        return short_name(models[0][0]) + (f" +{len(models) - 1}" if len(models) > 1 else "")
 
     def distinct(self, attribute: str) -> str:
         """Return the values of an attribute of its hosts, the most frequent first, and how many are left out."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from vmxd.fleet.model import FleetHost
-from vmxd.views.words import short_model_name
+from vmxd.tables.platforms.brands import short_name
 
 UNKNOWN: Final = "not known"
 _MODEL_MAX: Final = 20
@@ -41,5 +41,5 @@ def group_text(value: str | None) -> str:
 
 def model_text(host: FleetHost) -> str:
     """Name a host's CPU model, in at most 20 characters; its signature if the name is not known."""
-    name = short_model_name(host.model_name or "") or host.signature or UNKNOWN
+    name = short_name(host.model_name or "") or host.signature or UNKNOWN
     return name if len(name) <= _MODEL_MAX else f"{name[: _MODEL_MAX - 3]}..."

@@ -73,7 +73,7 @@ def platform_of(inventory: Inventory) -> Platform | None:
         product=product_class(cpu.model_name),
         microcode=int(revision, 16) if revision else None,
         kinds=_kinds(name, inventory),
-        smx=None if cpu.flags is None or "pae" not in cpu.flags else "smx" in cpu.flags,
+        smx="smx" in cpu.flags if "pae" in cpu.flags else None,  # a recording may have but a few flags
         hypervisor=cpu.hypervisor,
     )
 
@@ -82,10 +82,14 @@ def _kinds(name: str, inventory: Inventory) -> str:
     """Count logical CPUs by kind of core; if a recording does not tell, as the same product with as many of them."""
     host = inventory.host
     if host.core_types:
-        kinds = Counter(host.core_types.values())
-        return " ".join(f"{kind}:{count}" for kind, count in sorted(kinds.items(), reverse=True))
+        return kinds_text(Counter(host.core_types.values()))
     same = (each.kinds for each in platforms() if each.name == name and each.kinds)
     return next((kinds for kinds in same if _total(kinds) == len(host.online)), "")
+
+
+def kinds_text(kinds: Mapping[str, int]) -> str:
+    """Write logical CPUs by kind of core, as in core:16 atom:8."""
+    return " ".join(f"{kind}:{count}" for kind, count in sorted(kinds.items(), reverse=True))
 
 
 def _total(kinds: str) -> int:

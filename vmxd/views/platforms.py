@@ -13,6 +13,7 @@ from vmxd.model.states import State
 from vmxd.tables import FEATURES
 from vmxd.tables.rows import Msr
 from vmxd.views.json import Json
+from vmxd.views.lines import lines_text, table
 
 PLATFORMS_SCHEMA: Final = "vmxd.platforms/1"
 _EXAMPLES: Final = 3
@@ -73,7 +74,7 @@ def kinds_to_text(question: str, kinds: Sequence[Kind], silent: Silent) -> str:
         lines.append(f"easy to get: {choice.name} ({name_of(choice)})")
     lines += list(_silent(silent))
     if having:
-        lines += ["", *_columns([_COLUMNS, *(_row(kind) for kind in having)])]
+        lines += ["", *_columns(_COLUMNS, [_row(kind) for kind in having])]
     if lacking := [f"{name_of(kind)} {kind.product} ({len(kind.of)})" for kind in kinds if not kind.having]:
         lines += ["", f"Not seen on: {', '.join(lacking)}."]
     lines.append(_NOT_NO)
@@ -94,11 +95,11 @@ def _row(kind: Kind) -> tuple[str, ...]:
     )
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-    used = [at for at in range(len(rows[0])) if any(row[at] for row in rows[1:])]
-    for row in rows:
-        yield "  ".join(f"{row[at]:<{widths[at]}}" for at in used).rstrip()
+def _columns(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lay out the columns in which some row has a text."""
+    used = [at for at in range(len(headers)) if any(row[at] for row in rows)]
+    lines = table([headers[at] for at in used], ([row[at] for at in used] for row in rows))
+    return lines_text(lines).splitlines()
 
 
 def kinds_to_csv(kinds: Sequence[Kind]) -> str:
@@ -116,7 +117,7 @@ def kinds_to_csv(kinds: Sequence[Kind]) -> str:
 
 
 def kinds_document(features: Sequence[str], lacks: Sequence[str], kinds: Sequence[Kind], silent: Silent) -> Json:
-    """Return what ``vmxd platforms FEATURE --json`` prints (docs/schema/platforms-1.json)."""
+    """Build the document of ``vmxd platforms FEATURE --json`` (docs/schema/platforms-1.json)."""
     choice = easiest(kinds)
     return {
         "schema": PLATFORMS_SCHEMA,
@@ -142,7 +143,7 @@ def kinds_document(features: Sequence[str], lacks: Sequence[str], kinds: Sequenc
 
 
 def cpu_document(platform: Platform) -> Json:
-    """Return one CPU of the table."""
+    """Build the part on one CPU of the table."""
     return {
         "name": platform.name,
         "microcode": microcode_of(platform) or None,
@@ -171,7 +172,7 @@ def cpus_to_text(title: str, among: Sequence[Platform]) -> str:
         )
         for each in among
     ]
-    lines += [*_columns([names, *rows]), ""]
+    lines += [*_columns(names, rows), ""]
     found = shares(among)
     some = {name: both for name, both in found.items() if all(both)}
     every = [name for name, (have, lack) in found.items() if have and not lack]
@@ -204,7 +205,7 @@ def _told(platforms: Sequence[Platform]) -> str:
 
 
 def cpus_document(among: Sequence[Platform]) -> Json:
-    """Return what ``vmxd platforms CPU --json`` prints (docs/schema/platforms-1.json)."""
+    """Build the document of ``vmxd platforms CPU --json`` (docs/schema/platforms-1.json)."""
     return {
         "schema": PLATFORMS_SCHEMA,
         "vmxd": vmxd.__version__,
@@ -249,7 +250,7 @@ def attribution_text(found: Attribution, platform: Platform) -> str:
 
 
 def why_document(feature: str, state: State, platform: Platform | None) -> Json | None:
-    """Return why no CPU of a host has a feature; None if some have it, or the CPU cannot be named."""
+    """Build the part on why no CPU of a host has a feature; None if some have it, or the CPU cannot be named."""
     if state is not State.OFF or platform is None:
         return None
     found = attribute(feature, platform)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
@@ -404,17 +403,6 @@ def other_names(feature: Feature) -> Iterator[str]:
         yield row.qemu
     else:
         yield from (f"{name} ({who})" for name, who in ((row.qemu, "QEMU"), (row.libvirt, "libvirt")) if name)
-
-
-_NOISE: Final = re.compile(
-    r"\((?:R|TM)\)|\b(?:CPU|Processor)\b|\bIntel(?=\W+[A-Z])|\b\d+(?:st|nd|rd|th) Gen\b|(?:\b0 )?@ *[\d.]+\+? ?GHz",
-    re.IGNORECASE,
-)
-
-
-def short_model_name(name: str) -> str:
-    """Shorten a CPU's model name: no trademarks, generation, frequency, nor words that most names have."""
-    return " ".join(_NOISE.sub(" ", name).split()) or name
 
 
 def condition(msr: Msr) -> str:

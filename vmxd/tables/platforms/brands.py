@@ -49,9 +49,11 @@ NUMBERS: Final = {
 such a number have (intel.com, "Intel Processor Names, Numbers and Generation List"). X parts of Core are named after
 a number of another generation."""
 
-_WORD: Final = re.compile(r"\b(core|xeon|pentium|celeron|atom)", re.ASCII | re.IGNORECASE)
+_WORD: Final = re.compile(r"(?<![\w-])(core|xeon|pentium|celeron|atom)", re.ASCII | re.IGNORECASE)
 _NOISE: Final = re.compile(
-    r"\((?:r|tm)\)|\bcpu\b|\bintel\b|\b1\dth gen\b|\s*@.*$|(?<=core)t\b|with radeon.*", re.ASCII | re.IGNORECASE
+    r"\((?:R|TM)\)|\b(?:CPU|Processor)\b|\bIntel(?=\W+[A-Z])|\b\d+(?:st|nd|rd|th) Gen\b|(?:\b0 )?@ *[\d.]+\+? ?[GM]Hz"
+    r"|(?<=\bCore)T\b",
+    re.IGNORECASE,
 )
 _SHOUTED: Final = re.compile(r"\b(XEON|PLATINUM|GOLD|SILVER|BRONZE)\b", re.ASCII)
 
@@ -73,7 +75,7 @@ def product_class(brand: str) -> str:
 
 
 def short_name(brand: str) -> str:
-    """Shorten a brand string to what tells products apart.
+    """Shorten a brand string to what tells products apart: no trademarks, generation, frequency, nor common words.
 
     >>> short_name("12th Gen Intel(R) Core(TM) i9-12900K")
     'Core i9-12900K'
