@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from vmxd.commands import EXIT_CANNOT_TELL, EXIT_FINE, EXIT_NO
 from vmxd.commands.output import say, terminal_width, write, write_lines
-from vmxd.commands.parser import Commands, chosen_profiles, host_options, profile_options, scan_chosen
+from vmxd.commands.parser import Commands, host_options, profile_options
+from vmxd.commands.profiles import chosen_profiles
+from vmxd.commands.scanning import scan_chosen
 from vmxd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -177,7 +179,7 @@ def _asked(arguments: argparse.Namespace) -> Iterator[tuple[str, Profile]]:
         name = find_feature(text).name
         yield "require", Profile(name, "", (name,))
     if arguments.profiles or arguments.profile_dirs:
-        profiles = chosen_profiles(arguments)
+        profiles = chosen_profiles(arguments.profile_dirs, arguments.profiles)
         yield from (("profile", find_profile(name, profiles)) for name in arguments.profiles)
     for text in arguments.cpu_models:
         profile = cpu_model_profile(text)
@@ -190,7 +192,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
     lines: list[tuple[str, str]] = []
     if arguments.list_profiles:
-        profiles: Iterable[Profile] = chosen_profiles(arguments)
+        profiles: Iterable[Profile] = chosen_profiles(arguments.profile_dirs, arguments.profiles)
         lines += [
             (each.name, f"{len(each.features)} features; {each.description or 'no description'}") for each in profiles
         ]

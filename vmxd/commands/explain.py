@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from vmxd.commands import EXIT_FINE
 from vmxd.commands.output import say, terminal_width, write, write_lines
-from vmxd.commands.parser import Commands, host_options, scan_chosen
+from vmxd.commands.parser import Commands, host_options
+from vmxd.commands.scanning import scan_chosen
 from vmxd.errors import UsageError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Final
 
 from vmxd.commands import EXIT_FINE
 from vmxd.commands.output import replace_file, say
-from vmxd.commands.parser import Commands, export_options, scan_to_export
+from vmxd.commands.parser import Commands, export_options
+from vmxd.commands.scanning import scan_to_export
 from vmxd.server.self_metrics import SelfCollector
 from vmxd.views.metrics import HostCollector, to_text
 

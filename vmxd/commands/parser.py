@@ -12,13 +12,8 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 import vmxd
 from vmxd import cpulist
-from vmxd.commands import profiles as files_of_profiles
 from vmxd.commands.output import write
 from vmxd.errors import UsageError
-from vmxd.host.scan import Scan, scan
-from vmxd.model.profiles import Profile
-from vmxd.tables import FEATURES
-from vmxd.tables.find import closest
 
 
 class Parser(argparse.ArgumentParser):
@@ -93,6 +88,8 @@ class Version(argparse.Action):
 
 
 def _did_you_mean(text: str, names: Iterable[str], see: str) -> str:
+    from vmxd.tables.find import closest  # only after a mistake: a server holds no tables
+
     close = closest(text, names)
     return f"did you mean {close[0]}? {see}" if close else see
 
@@ -121,11 +118,6 @@ def _cpus(text: str) -> tuple[int, ...]:
         return cpulist.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def scan_chosen(arguments: argparse.Namespace, profiles: Iterable[Profile] = ()) -> Scan:
-    """Scan what the host options chose, and hold it against profiles. Raises VmxdError."""
-    return scan(arguments.root, arguments.cpus, arguments.skip_isolated, nested=arguments.nested, profiles=profiles)
 
 
 def profile_options() -> Parser:
@@ -169,42 +161,6 @@ def feature_options() -> Parser:
     return parent
 
 
-def chosen_features(arguments: argparse.Namespace) -> frozenset[str]:
-    """Find the features that feature_options() chose, by name. Raises UsageError if there is none."""
-    chosen = frozenset(FEATURES)
-    if arguments.feature_include is not None:
-        chosen = _matching(chosen, "--feature.include", arguments.feature_include)
-    if arguments.feature_exclude is not None:
-        chosen -= _matching(chosen, "--feature.exclude", arguments.feature_exclude)
-    return chosen
-
-
-def _matching(names: frozenset[str], flag: str, regex: str) -> frozenset[str]:
-    try:
-        matches = re.compile(regex).fullmatch
-    except re.error as error:
-        raise UsageError(
-            f"{flag} {regex!r} is no regular expression: {error}", "as in --feature.include 'ept.*|vpid'"
-        ) from error
-    found = frozenset(name for name in names if matches(name))
-    if not found:
-        raise UsageError(
-            f"{flag} {regex!r} matches no feature", "it must match a whole name as vmxd features lists them"
-        )
-    return found
-
-
 def export_options() -> list[Parser]:
     """Make the options of the commands that export metrics, as parents for their parsers."""
     return [host_options(), profile_options(), feature_options()]
-
-
-def scan_to_export(arguments: argparse.Namespace) -> tuple[Scan, frozenset[str]]:
-    """Scan what export_options() chose; return that and the features to export. Raises VmxdError."""
-    features = chosen_features(arguments)
-    return scan_chosen(arguments, chosen_profiles(arguments)), features
-
-
-def chosen_profiles(arguments: argparse.Namespace) -> tuple[Profile, ...]:
-    """Read the profiles that profile_options() chose. Raises VmxdError."""
-    return files_of_profiles.chosen_profiles(arguments.profile_dirs, arguments.profiles)

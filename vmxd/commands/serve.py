@@ -11,7 +11,7 @@ import sys
 from typing import Final
 
 from vmxd.commands import EXIT_FINE
-from vmxd.commands.parser import Commands, export_options, scan_to_export
+from vmxd.commands.parser import Commands, export_options
 from vmxd.errors import UsageError
 
 _EPILOG: Final = """
@@ -145,6 +145,7 @@ def _scan_command(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 def scan_and_print() -> None:
     """Be the process that scans: dump a Rendered or a Refusal to stdout; the arguments of serve are in sys.argv."""
+    from vmxd.commands.scanning import scan_to_export
     from vmxd.errors import VmxdError
     from vmxd.host.changes import Witness
     from vmxd.host.files import Files

@@ -6,7 +6,9 @@ import argparse
 
 from vmxd.commands import EXIT_FINE
 from vmxd.commands.output import terminal_width, write, write_lines
-from vmxd.commands.parser import Commands, chosen_profiles, host_options, profile_options, scan_chosen
+from vmxd.commands.parser import Commands, host_options, profile_options
+from vmxd.commands.profiles import chosen_profiles
+from vmxd.commands.scanning import scan_chosen
 
 _EPILOG = """groups, beside MSRs by name or index (misc, IA32_VMX_EXIT_CTLS, 0x48b):
   pin, primary, secondary, tertiary   pin-based and processor-based controls
@@ -67,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = frozenset().union(*map(find_rows, split_names(arguments.names))) if arguments.names else None
     wanted = []
     if arguments.profiles or arguments.profile_dirs:
-        profiles = chosen_profiles(arguments)
+        profiles = chosen_profiles(arguments.profile_dirs, arguments.profiles)
         wanted = [find_profile(name, profiles) for name in arguments.profiles] or list(profiles)
     inventory = scan_chosen(arguments, wanted).inventory
     if arguments.only:

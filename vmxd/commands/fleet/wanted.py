@@ -10,7 +10,8 @@ from typing import Final
 
 import vmxd
 from vmxd.commands.output import say
-from vmxd.commands.parser import Parser, chosen_profiles, profile_options
+from vmxd.commands.parser import Parser, profile_options
+from vmxd.commands.profiles import chosen_profiles
 from vmxd.errors import UsageError
 from vmxd.model.profiles import cpu_model_profile, find_profile
 from vmxd.pasted.findings import By, Lacking, Named, Vm, VmxFlags
@@ -95,7 +96,7 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
 
 def _of_sets(arguments: argparse.Namespace) -> Iterator[str]:
     if arguments.profiles:
-        profiles = chosen_profiles(arguments)
+        profiles = chosen_profiles(arguments.profile_dirs, arguments.profiles)
         for name in arguments.profiles:
             yield from find_profile(name, profiles).features
     for name in arguments.cpu_models:
