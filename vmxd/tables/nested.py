@@ -1,31 +1,31 @@
 """The features that KVM can give to guests, so that -cpu and libvirt's <cpu> ask for no other.
 
-From arch/x86/kvm/vmx/nested.c (nested_vmx_setup_ctls_msrs and what it calls), Linux 6.12. A kernel, its options and
-the guest's CPUID take away from it; newer kernels add to it. Import this only where it is asked for.
+They follow from tables/kvm.py. A kernel, its options and the guest's CPUID take away from them; newer kernels add to
+them. Import this only where it is asked for.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-_OFFERED: Final = """
-    ins_outs true_ctls
-    intr_exiting nmi_exiting vnmi preemption_timer posted_intr
-    intr_window_exiting tsc_offset hlt_exiting invlpg_exiting mwait_exiting rdpmc_exiting rdtsc_exiting
-    cr3_load_exiting cr3_store_exiting cr8_load_exiting cr8_store_exiting vtpr nmi_window_exiting mov_dr_exiting
-    uncond_io_exiting use_io_bitmaps mtf use_msr_bitmaps monitor_exiting pause_exiting sec_controls
-    vapic ept desc_exiting rdtscp virtual_x2apic vpid wbinvd_exiting unrestricted_guest vapic_reg vid rdrand_exiting
-    invpcid vmfunc shadow_vmcs encls_exiting rdseed_exiting pml xsaves tsc_scaling usr_wait_pause
-    exit_save_debugctl exit_host_addr_space_size exit_load_perf_global_ctrl exit_ack_intr exit_save_pat exit_load_pat
-    exit_save_efer exit_load_efer exit_save_preemption_timer exit_clear_bndcfgs
-    entry_load_debugctl entry_ia32e_mode entry_load_perf_global_ctrl entry_load_pat entry_load_efer entry_load_bndcfgs
-    store_lma activity_hlt activity_wait_sipi vmwrite_vmexit_fields
-    ept_x_only ept_page_walk_4 ept_5level ept_wb ept_2mb ept_1gb invept ept_ad invept_single_context invept_all_context
-    invvpid invvpid_single_addr invvpid_single_context invvpid_all_context invvpid_single_context_noglobals
-    eptp_switching
-    flexpriority apicv cr3_load_noexit cr3_store_noexit exit_nosave_debugctl entry_noload_debugctl
-"""
-OFFERED: Final = frozenset(_OFFERED.split())
+from vmxd.tables import FEATURES
+from vmxd.tables.kvm import BITS, MAY_BE_ZERO, Release
+from vmxd.tables.rows import AllOf, MayBeZero
+
+RELEASE: Final[Release] = (6, 12)
+"""The Linux whose features are taken: what a pool of hosts can be expected to have."""
+
+
+def offered(release: Release) -> frozenset[str]:
+    """Find the features that KVM of a release can give to some guest, by name."""
+    bits = {row.name for row in BITS.values() if min(row.cpu.by, row.always.by) <= release}
+    rows = {name: feature.row for name, feature in FEATURES.items()}
+    of_several = {name for name, row in rows.items() if isinstance(row, AllOf) and bits.issuperset(row.of)}
+    clearable = {name for name, row in rows.items() if isinstance(row, MayBeZero) and row.of in MAY_BE_ZERO}
+    return frozenset(bits | of_several | clearable)
+
+
+OFFERED: Final = offered(RELEASE)
 
 _NEEDS_CPUID: Final = """
     rdtscp rdrand_exiting invpcid encls_exiting rdseed_exiting xsaves usr_wait_pause exit_host_addr_space_size
