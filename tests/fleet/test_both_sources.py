@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.promql import Scraped
-from tests.helpers.strategies import failures, hosts, plausible_readings
+from tests.helpers.strategies import failures, host_of, hosts, plausible_readings
 from tests.helpers.support import HOSTS
 from vmxd.fleet.lacks import sort_hosts
 from vmxd.fleet.model import Fleet, FleetHost
@@ -18,7 +18,7 @@ from vmxd.fleet.recordings import Reader, read_recordings
 from vmxd.fleet.summary import Summary
 from vmxd.host.root import read_host
 from vmxd.model.answers import View
-from vmxd.model.facts import Host, Reading
+from vmxd.model.facts import Failed, Host, Reading
 from vmxd.model.inventory import take_inventory
 from vmxd.views.lines import lines_text
 from vmxd.views.metrics import HostCollector, to_text
@@ -66,6 +66,19 @@ def test_any_host(host: Host) -> None:
 
     assert facts(recorded) == facts(scraped)
     assert sentences(Fleet((recorded,), "x", 0)) == sentences(Fleet((scraped,), "x", 0))
+
+
+def test_values_of_different_cpus() -> None:
+    """What no CPU tells is not put together from an MSR of one CPU and another MSR of the next."""
+    basic, ctls, eio = 0x480, 0x482, Failed("EIO")
+    forced = 0x0401E172_0401E172
+    host = host_of({0: {basic: 1 << 54, ctls: eio, 0x48E: eio}, 1: {basic: eio, ctls: forced, 0x48E: eio}})
+    recorded = Reader().understand("a", host)
+    (scraped,) = by_metrics({"a": exported(host)}).hosts
+
+    assert recorded.kind
+    assert recorded.kind.features.get("cr3_load_noexit") is None
+    assert facts(recorded) == facts(scraped)
 
 
 def test_recorded_hosts() -> None:

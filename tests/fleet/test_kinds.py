@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.helpers.support import HOSTS, LAKEFIELD
-from vmxd.fleet.kinds import make_kind, msr_index, msr_value
+from vmxd.fleet.kinds import Doubt, make_kind, msr_index, msr_value
 from vmxd.fleet.model import FleetHost
 from vmxd.fleet.recordings import Reader, read_recordings
 from vmxd.tables import FEATURES
@@ -26,7 +26,7 @@ def test_no_series_is_no_lack() -> None:
     """Where CPUs differ in an MSR and there is no series of a feature in it, most CPUs' value proves no yes."""
     host = Reader().read("lakefield", str(LAKEFIELD))
     assert host.kind
-    kind = make_kind("x", host.kind.values, {}, differing_msrs=[CTLS2])
+    kind = make_kind("x", host.kind.values, {}, Doubt(msrs=[CTLS2]))
     in_it = {name for name, feature in FEATURES.items() if feature.msr and feature.msr.index == CTLS2}
 
     assert {False} == {kind.features[name] for name in in_it & kind.features.keys()}

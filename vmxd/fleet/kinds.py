@@ -7,7 +7,7 @@ know. Where CPUs differ it has the most common values alone: there vmx_feature, 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from vmxd.fleet.model import Kind
 from vmxd.model.decode import decode
@@ -41,25 +41,41 @@ def _hex(text: str) -> int | None:
         return None
 
 
+class Doubt(NamedTuple):
+    """Why the values of a host's metrics are not those of each of its CPUs.
+
+    msrs: those of which vmx_msr_variants is above 1. features: those that some CPUs have and others have not.
+    failed: whether an MSR could not be read on some CPU. Values of several MSRs may then be of different CPUs, and say
+    nothing of a feature that takes more than one of them.
+    """
+
+    msrs: Collection[int] = ()
+    features: Collection[str] = ()
+    failed: bool = False
+
+
+NO_DOUBT: Final = Doubt()
+
+
 def make_kind(
     fingerprint: str | None,
     values: Mapping[int, int],
     exported: Mapping[str, bool],
-    differing_msrs: Collection[int] = (),
-    differing: Collection[str] = (),
+    doubt: Doubt = NO_DOUBT,
 ) -> Kind:
     """Return what a host's metrics say.
 
     values: vmx_msr_info, by index. exported: vmx_feature, as far as it was asked for and has series.
-    differing_msrs: of which vmx_msr_variants is above 1. differing: features that some CPUs have and others have not.
     """
-    doubted = {*differing_msrs, *(msr.index for msr in MSR_BY_INDEX.values() if msr.true in differing_msrs)}
+    doubted = {*doubt.msrs, *(msr.index for msr in MSR_BY_INDEX.values() if msr.true in doubt.msrs)}
     common = decode(bool(values) or None, values)
     on_each = decode(True, {index: value for index, value in values.items() if index not in doubted})
     features: dict[str, bool] = {}
     for name in FEATURES:
         if name in exported:
             features[name] = exported[name]
+        elif doubt.failed and FEATURES[name].msr is None:
+            continue
         elif values and (certain := _CERTAIN.get(on_each.features[name])) is not None:
             features[name] = certain
         elif values and common.features[name] is Presence.ABSENT:
@@ -69,5 +85,5 @@ def make_kind(
         features,
         dict(sorted(values.items())),
         {index: mask for index, mask in common.unknown.items() if mask},
-        tuple(name for name in FEATURES if name in differing),
+        tuple(name for name in FEATURES if name in doubt.features),
     )

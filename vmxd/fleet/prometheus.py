@@ -14,7 +14,7 @@ from functools import cache
 from typing import Final
 
 from vmxd.fleet.api import Api, Series
-from vmxd.fleet.kinds import NO_VMX, make_kind, msr_index, msr_value
+from vmxd.fleet.kinds import NO_VMX, Doubt, make_kind, msr_index, msr_value
 from vmxd.fleet.model import UNDECIDED, UNREAD, Fleet, FleetHost, Kind, number_text, parameters_of
 from vmxd.fleet.selector import OWN_LABELS, parse_selector
 from vmxd.fleet.targets import name_hosts
@@ -273,8 +273,7 @@ class _Reader:
                 fingerprints[speaker] or None,
                 values.get(speaker, {}),
                 exported.get(speaker, {}),
-                differing_msrs.get(speaker, ()),
-                differing.get(speaker, ()),
+                Doubt(differing_msrs.get(speaker, ()), differing.get(speaker, ()), failed=bool(hosts[speaker].failed)),
             )
             kinds |= dict.fromkeys(group, kind if kind.features else UNREAD)
         return kinds
