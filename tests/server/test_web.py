@@ -21,11 +21,10 @@ TLS13: Final = BASE + "  min_version: TLS13\n"
 USERS: Final = f"basic_auth_users:\n  alice: {ALICE}\n"
 
 PROMETHEUS: Final = """
-global:
-  scrape_interval: 500ms
-  scrape_timeout: 500ms
 scrape_configs:
   - job_name: {job}
+    scrape_interval: 500ms
+    scrape_timeout: 500ms
     scheme: https
     basic_auth: {{username: alice, password: {password}}}
     tls_config: {{ca_file: {ca}, cert_file: {cert}, key_file: {key}}}
