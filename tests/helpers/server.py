@@ -75,7 +75,7 @@ def serving(
             _wait_until_it_listens(server, len(addresses))
             yield server
             process.terminate()
-            assert 0 == process.wait(STOP_SECONDS)
+            assert 0 == process.wait(STOP_SECONDS), server.log
             assert "Traceback" not in server.log, server.log
         finally:
             process.kill()

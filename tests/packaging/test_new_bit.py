@@ -37,10 +37,10 @@ def run(tree: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_a_new_bit_is_one_line(tmp_path: Path) -> None:
+def test_a_new_bit_is_one_line(public_path: Path) -> None:
     """The bit is in commands and metrics; goldens, pages, dashboards and completion are renewed; no test fails."""
     git = program("git", "git")
-    tree, scratch, environment = tmp_path / "tree", tmp_path / "scratch", Path(sys.prefix)
+    tree, scratch, environment = public_path / "tree", public_path / "scratch", Path(sys.prefix)
     for name in run(REPOSITORY, git, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
         if (REPOSITORY / name).is_file():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -64,4 +64,4 @@ def test_a_new_bit_is_one_line(tmp_path: Path) -> None:
         for command in commands(block):
             code, printed = session.run(command)
             assert (0, True) == (code, matches(command.output, printed)), printed
-    run(tree, sys.executable, "-m", "pytest", "-q", "--hypothesis-profile=few", *TESTS)
+    run(tree, sys.executable, "-m", "pytest", "-q", "--numprocesses=auto", "--hypothesis-profile=few", *TESTS)

@@ -141,7 +141,7 @@ def test_user_who_cannot_scan(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as stderr:
         command = [sys.executable, "-m", "vmxd", "serve", *options]
-        process = subprocess.Popen(command, cwd=tmp_path, stderr=stderr)
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=stderr, env={**os.environ, "PYTHONPATH": ""})
         try:
             until(lambda: "listening" in log.read_text())
             process.send_signal(signal.SIGHUP)

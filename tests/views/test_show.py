@@ -29,7 +29,8 @@ from vmxd.model.facts import Host
 from vmxd.model.inventory import take_inventory
 from vmxd.tables import FEATURES, find_features
 from vmxd.tables.find import GROUPS, find_rows
-from vmxd.tables.msrs import MSRS
+from vmxd.tables.msrs import MSR_BY_INDEX, MSRS
+from vmxd.tables.rows import Flag
 from vmxd.views.lines import lines_text
 from vmxd.views.show import choose, show_lines
 from vmxd.views.words import describe_cpus, feature_details
@@ -131,15 +132,13 @@ def test_a_number_of_64_bits_is_its_msr() -> None:
 
 def test_an_absent_msr_takes_its_features_with_it() -> None:
     """An MSR that the CPU enumerates as absent says so, and its features are "no" for that reason."""
-    expected = """\
-IA32_VMX_EXIT_CTLS2           0x493   absent
-  exit_save_fred                      off      MSR absent
-  exit_load_fred                      off      MSR absent
-  exit_load_spec_ctrl                 off      MSR absent
-  exit_prematurely_busy_shadow_stack  off      MSR absent
-"""
+    rows = [row for row in MSR_BY_INDEX[0x493].rows if isinstance(row, Flag)]
+    width = max(len(row.name) for row in rows)
+    expected = ["IA32_VMX_EXIT_CTLS2           0x493   absent"]
+    expected += [f"  {row.name:{width}}  off      MSR absent" for row in rows]
 
-    assert expected.splitlines() == section(shown(LAKEFIELD), "IA32_VMX_EXIT_CTLS2")
+    assert len(expected) > 4
+    assert expected == section(shown(LAKEFIELD), "IA32_VMX_EXIT_CTLS2")
 
 
 def test_an_msr_that_was_not_recorded_is_a_question() -> None:

@@ -117,7 +117,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         assert self._transport is not None
         self._at_end = True
         if self._discarded is not None:
-            self._transport.close()
+            self._close_transport()
         else:
             self._schedule()
         return self._transport.get_extra_info("sslcontext") is None
@@ -250,7 +250,13 @@ class HttpConnection(asyncio.BufferedProtocol):
             chunk, self._unsent = self._unsent[:_CHUNK], self._unsent[_CHUNK:]
             self._transport.write(chunk)
         if self._closes and self._discarded is None and not self._unsent:
-            self._loop.call_soon(self._transport.close)  # not within resume_writing(): asyncio would close it twice
+            self._loop.call_soon(self._close_transport)  # not within resume_writing(): asyncio would close it twice
+
+    def _close_transport(self) -> None:
+        """Close it once: up to Python 3.11.2, asyncio's TLS cannot abort what was closed twice."""
+        assert self._transport is not None
+        if not self._transport.is_closing():
+            self._transport.close()
 
     def _close(self) -> None:
         """Close the connection once the client has taken its answer."""
