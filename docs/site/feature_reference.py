@@ -65,7 +65,7 @@ def _msr(msr: Msr, inventories: Sequence[Inventory]) -> Iterator[str]:
         yield ""
         yield from (f"- bits {row.high}:{row.low}, `{row.name}`: {row.sdm}" for row in fields)
         yield from (f"- bit {row.bit}, `{row.name}`: {row.sdm}" for row in others)
-        yield from (f"- bit {row.bit}: no source names it; {row.note}" for row in unnamed)
+        yield from (f"- bit {row.bit}: no source names it; seen since {row.since}, on {row.note}" for row in unnamed)
 
 
 def _derived(inventories: Sequence[Inventory]) -> Iterator[str]:

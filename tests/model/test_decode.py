@@ -23,7 +23,7 @@ from vmxd.model.facts import Failed, Missing, Reading
 from vmxd.model.inventory import Inventory, take_inventory
 from vmxd.model.states import Presence, State
 from vmxd.tables import FEATURES, MSR_BY_INDEX
-from vmxd.tables.rows import Field, Flag, Layout, Msr
+from vmxd.tables.rows import Field, Flag, Layout, Msr, Unnamed
 
 EIO: Final = Failed("EIO")
 TRUE_CTLS: Final = 1 << 55
@@ -281,7 +281,7 @@ def test_failed() -> None:
 def reassemble(msr: Msr, inventory: Inventory) -> int:
     """Return an MSR's value as far as names tell it: from features, control states, fields and the unknown mask."""
     decoded = inventory.groups[0].decoded
-    value = decoded.unknown[msr.index]
+    value = decoded.unknown[msr.index] | decoded.unnamed.get(msr.index, 0)
     true = MSR_BY_INDEX.get(msr.true or 0)
     reserved = msr.default1 & ~sum(1 << row.bit for row in msr.rows if isinstance(row, Flag))
     value |= reserved << 32 | reserved
@@ -302,19 +302,20 @@ def reassemble(msr: Msr, inventory: Inventory) -> int:
 
 @given(plausible_readings())
 def test_nothing_is_lost(readings: dict[int, int]) -> None:
-    """Names, numbers and unknown masks give back all 64 bits of every MSR."""
+    """Names, numbers, unknown and unnamed masks give back all 64 bits of every MSR."""
     inventory = take_inventory(host_of({0: readings}))
 
     assert readings == {index: reassemble(MSR_BY_INDEX[index], inventory) for index in readings}
 
 
 def test_unknown_bits() -> None:
-    """Bits that no row explains are a mask, in a named MSR and in a new one."""
+    """Bits that no row explains are a mask, in a named MSR and in a new one; those that other CPUs set are another."""
     decoded = of(
         {BASIC: 1 << 63 | 1 << 57 | 1 << 55, 0x4BF: 0xF0, 0x4C1: 1, PROC: 0x0401E172_0401E172 | 1 << 50 | 1 << 18}
     )
 
-    assert 1 << 63 | 1 << 57 == decoded.unknown[BASIC]
+    assert 1 << 63 == decoded.unknown[BASIC]
+    assert {BASIC: 1 << 57} == decoded.unnamed
     assert 0xF0 == decoded.unknown[0x4BF]
     assert 0x4C1 not in decoded.unknown
     assert 1 << 50 | 1 << 18 == decoded.unknown[PROC]
@@ -329,6 +330,7 @@ def test_every_bit_is_explained_or_unknown(layout: Layout) -> None:
         if layout is Layout.CONTROLS:
             taken |= {bit for bit in range(32) if msr.default1 >> bit & 1}
             taken |= {bit + 32 for bit in taken}
+        taken |= {msr.feature_bit(row) for row in msr.rows if isinstance(row, Unnamed)}
         every = of({msr.index: (1 << 64) - 1})
 
         assert sum(1 << bit for bit in range(64) if bit not in taken) == every.unknown[msr.index]

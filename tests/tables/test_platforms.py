@@ -9,11 +9,14 @@ import pytest
 from deploy.platforms import merged
 from tests.helpers.support import HOSTS, REAL_HOSTS
 from vmxd.host.scan import scan
-from vmxd.model.platform import first_seen, platforms
+from vmxd.model.decode import decode
+from vmxd.model.platform import Platform, first_seen, platforms
 from vmxd.tables import FEATURES
+from vmxd.tables.msrs import MSRS
 from vmxd.tables.platforms.brands import CLASSES, NUMBERS, is_intel, numbered, product_class, short_name
 from vmxd.tables.platforms.microarchitectures import MICROARCHITECTURES, microarchitecture
 from vmxd.tables.platforms.seen import parse, table, write
+from vmxd.views.platforms import name_of
 
 NAMELESS: Final = ("arrandale-2540p", "kvm-guest")
 """Recordings of which the signature is not known, or that are of a guest."""
@@ -32,6 +35,32 @@ def test_the_file_reads_back() -> None:
     """Writing the table and reading it gives the same table; taking its own CPUs in again changes nothing."""
     assert parse(write(table())) == table()
     assert merged(table(), ()) == table()
+
+
+def test_bits_without_a_name() -> None:
+    """The rows of undocumented bits are those that CPUs of the table set, with the year of the oldest."""
+    rows = {(msr.index, bit): row for msr in MSRS for bit, row in msr.unnamed.items()}
+    seen: dict[tuple[int, int], list[Platform]] = {}
+    for each in platforms():
+        decoded = [decode(True, table().values[at]) for at in each.values]
+        assert {} == {index: mask for one in decoded for index, mask in one.unknown.items() if mask}
+        for index, bit in rows:
+            if any(one.unnamed.get(index, 0) >> bit & 1 for one in decoded):
+                seen.setdefault((index, bit), []).append(each)
+
+    assert {key: row.since for key, row in rows.items()} == {key: year(of[0]) for key, of in seen.items()}
+    for key, of in seen.items():
+        if "every" in rows[key].note:
+            first, later = rows[key].note.split(" and every Intel CPU of later ")
+            intel = [each for each in platforms() if each.family and each.family.is_intel]
+            assert "years" == later
+            assert [each for each in intel if name_of(each) == first or year(each) > rows[key].since] == of
+
+
+def year(platform: Platform) -> int:
+    """Return the year of a CPU's microarchitecture."""
+    assert platform.family
+    return platform.family.year
 
 
 @pytest.mark.parametrize("name", [name for name in REAL_HOSTS if name not in NAMELESS])

@@ -277,7 +277,8 @@ def test_unknown_bits_and_broken_rules_in_figures(tmp_path: Path) -> None:
     (root / MSR_FILE).write_text(text + "494: 0=0x0000000000000001\n")
     document = show(root)
 
-    assert {"IA32_VMX_BASIC": "0x8200000000000000", "0x494": "0x0000000000000001"} == document["unknown_bits"]
+    assert {"IA32_VMX_BASIC": "0x8000000000000000", "0x494": "0x0000000000000001"} == document["unknown_bits"]
+    assert {"IA32_VMX_BASIC": "0x0200000000000000"} == document["unnamed_bits"]
     assert {"vmcs_memory_type": "4"} == document["sanity_violations"]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from vmxd.model.existence import exists, has_vmx
 from vmxd.model.facts import Failed, Missing, MsrState, Reading
@@ -28,6 +29,9 @@ class Status(enum.Enum):
     USABLE = "usable"
 
 
+_UNNAMED: Final = {index: sum(1 << bit for bit in msr.unnamed) for index, msr in MSR_BY_INDEX.items() if msr.unnamed}
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """One distinct set of MSR values, decoded.
@@ -37,6 +41,7 @@ class Decoded:
     controls: state of every control feature by name; not in the mapping if the MSRs that decide it are not known.
     fields: numbers by field name, of MSRs that have a value.
     unknown: by MSR that has a value, the mask of set bits that no row explains.
+    unnamed: by MSR that has such bits, the mask of set bits that no source names and that other CPUs set too.
     """
 
     status: Status
@@ -45,6 +50,7 @@ class Decoded:
     controls: Mapping[str, State]
     fields: Mapping[str, int]
     unknown: Mapping[int, int]
+    unnamed: Mapping[int, int]
 
     @property
     def failed(self) -> dict[int, Failed]:
@@ -83,6 +89,11 @@ def decode(vmx_flag: bool | None, readings: Mapping[int, Reading], *, feature_co
         controls=_controls(msrs),
         fields=fields,
         unknown={index: value & ~_explained(index) for index, value in msrs.items() if isinstance(value, int)},
+        unnamed={
+            index: value & mask
+            for index, mask in _UNNAMED.items()
+            if isinstance(value := msrs[index], int) and value & mask
+        },
     )
 
 

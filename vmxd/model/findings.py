@@ -15,8 +15,8 @@ from vmxd.model.inventory import Inventory
 from vmxd.model.states import State, by_cpus
 from vmxd.model.status import Verdict
 from vmxd.model.vmcs import Refusal
-from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL
-from vmxd.tables.rows import AllOf, Bit, MayBeZero
+from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX
+from vmxd.tables.rows import AllOf, Bit, MayBeZero, Unnamed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +65,19 @@ class CpusDiffer(Finding):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownBits(Finding):
-    """Bits of an MSR that are set and that no row explains."""
+    """Bits of an MSR that are set and that no row explains: no CPU of tables/platforms sets them."""
 
     msr: int
     bits: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnnamedBit(Finding):
+    """A bit of an MSR that is set, that no source names, and that other CPUs set too: worth a line, not a warning."""
+
+    msr: int
+    bit: int
+    row: Unnamed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +254,19 @@ def unknown_bits(inventory: Inventory) -> Iterator[UnknownBits]:
             cpus = [cpu for group in inventory.groups if group.decoded.unknown.get(index) for cpu in group.cpus]
             bits = tuple(bit for bit in range(64) if mask >> bit & 1)
             yield UnknownBits(cpus=tuple(sorted(cpus)), msr=index, bits=bits)
+
+
+def unnamed_bits(inventory: Inventory) -> Iterator[UnnamedBit]:
+    """Find the bits that are set, that no source names, and that other CPUs set too. They are not among findings()."""
+    found = by_cpus(
+        ((index, bit), group.cpus)
+        for group in inventory.groups
+        for index, mask in group.decoded.unnamed.items()
+        for bit in MSR_BY_INDEX[index].unnamed
+        if mask >> bit & 1
+    )
+    for (index, bit), cpus in found.items():
+        yield UnnamedBit(cpus=cpus, msr=index, bit=bit, row=MSR_BY_INDEX[index].unnamed[bit])
 
 
 def left_off(inventory: Inventory) -> Iterator[LeftOff | Doubted]:

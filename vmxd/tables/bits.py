@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from vmxd.tables.rows import Field, Flag, Layout, Msr, Row, Unnamed
+from vmxd.tables.rows import Field, Flag, Layout, Msr, Row
 
 REGISTERS: Final = {
     "CR0": {0: "PE", 1: "MP", 2: "EM", 3: "TS", 4: "ET", 5: "NE", 16: "WP", 18: "AM", 29: "NW", 30: "CD", 31: "PG"},
@@ -18,7 +18,7 @@ REGISTERS: Final = {
 
 
 class Bits(NamedTuple):
-    """One bit of a value, or all bits of a field. name: what it is; is_unknown: no source names it."""
+    """One bit of a value, or all bits of a field. name: what it is; is_unknown: no row has it."""
 
     high: int
     low: int
@@ -64,9 +64,9 @@ def _bit(msr: Msr | None, bit: int) -> Bits:
     controls = msr.layout is Layout.CONTROLS
     place = bit % 32 if controls else bit
     must = ", must be 1" if controls and bit < 32 else ""
-    row = next((row for row in msr.rows if isinstance(row, Flag | Unnamed) and row.bit == place), None)
+    row = next((row for row in msr.rows if isinstance(row, Flag) and row.bit == place), msr.unnamed.get(bit))
     if isinstance(row, Flag):
         return Bits(bit, bit, row.name + must, row, is_unknown=False)
     if controls and msr.default1 >> place & 1:
         return Bits(bit, bit, f"default1 control {place}{must}", row, is_unknown=False)
-    return Bits(bit, bit, f"unnamed, {row.note}" if row else "unknown", row, is_unknown=True)
+    return Bits(bit, bit, f"unnamed, set on {row.note}" if row else "unknown", row, is_unknown=row is None)

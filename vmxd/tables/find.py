@@ -68,7 +68,7 @@ def find_bit(text: str) -> tuple[Msr, str] | None:
         for row in msr.rows:
             if isinstance(row, Unnamed):
                 if match and here and int(match["bit"]) in _bits(msr, row):
-                    return msr, f"a bit without a name, {row.note}"
+                    return msr, f"a bit without a name, set on {row.note}"
             elif key == row.name or (match and here and int(match["bit"]) in _bits(msr, row)):
                 return msr, f"{row.name} of {msr.name}"
     return None

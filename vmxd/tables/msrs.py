@@ -38,7 +38,7 @@ BASIC: tuple[Row, ...] = (
     Flag(54,      "ins_outs",             "INS/OUTS instruction information",      qemu="vmx-ins-outs"),
     Flag(55,      "true_ctls",            "TRUE controls (default1 may be 0)",     qemu="vmx-true-ctls"),
     Flag(56,      "any_errcode",          "Error-code injection unchecked",        qemu="vmx-any-errcode"),
-    Unnamed(57,   "set on every part since Alder Lake and Sapphire Rapids"),
+    Unnamed(57,   "Alder Lake and every Intel CPU of later years", since=2021),
     Flag(58,      "nested_exception",     "Nested exception (FRED)",               qemu="vmx-nested-exception"),
     Flag(60,      "seamret_keeps_vmcs",   "SEAMRET keeps current VMCS"),
 )
@@ -109,7 +109,7 @@ PROCBASED_CTLS2: tuple[Row, ...] = (
     Control(26, "usr_wait_pause",      "Enable user wait and pause",             linux="USR_WAIT_PAUSE",      cpuinfo=SHOWN, qemu="vmx-enable-user-wait-pause"),
     Control(27, "pconfig",             "Enable PCONFIG"),
     Control(28, "enclv_exiting",       "Enable ENCLV exiting",                   linux="ENCLV_EXITING"),
-    Unnamed(29, "seen with bit 28 only, on Ice Lake client and Rocket Lake-E"),
+    Unnamed(29, "Ice Lake clients", since=2019),
     Control(30, "bus_lock_detection",  "VMM bus-lock detection",                 linux="BUS_LOCK_DETECTION"),
     Control(31, "notify_vm_exiting",   "Instruction timeout",                    linux="NOTIFY_VM_EXITING",   cpuinfo=SHOWN),
 )
@@ -183,7 +183,7 @@ MISC: tuple[Row, ...] = (
     Flag( 6,      "activity_hlt",          "Activity state HLT",                 qemu="vmx-activity-hlt"),
     Flag( 7,      "activity_shutdown",     "Activity state shutdown",            qemu="vmx-activity-shutdown"),
     Flag( 8,      "activity_wait_sipi",    "Activity state wait-for-SIPI",       qemu="vmx-activity-wait-sipi"),
-    Unnamed( 9,   "seen on parts of the Core 2 era, VIA and old Zhaoxin; reserved in the SDM"),
+    Unnamed( 9,   "some CPUs of the Core 2 era, VIA and old Zhaoxin", since=2006),
     Flag(14,      "pt_in_vmx",             "Intel PT in VMX operation"),
     Flag(15,      "smbase_readable",       "IA32_SMBASE readable in SMM"),
     Field(24, 16, "cr3_target_count",      "CR3-target count"),

@@ -97,10 +97,14 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Unnamed:
-    """A bit seen set on real parts that no source names: still counted as unknown, with a note on where it was seen."""
+    """A bit that no source names and that real CPUs set: position as of a Flag or Control, and which CPUs.
+
+    note: the CPUs of tables/platforms that set it. since: year of the oldest.
+    """
 
     bit: int
     note: str
+    since: int
 
 
 Row = Flag | Field | Unnamed
@@ -155,9 +159,14 @@ class Msr:
     twin_of: int | None = None
     linux_word: int | None = None
 
-    def feature_bit(self, row: Flag) -> int:
+    def feature_bit(self, row: Flag | Unnamed) -> int:
         """Return the position, 0-63, of the bit that says whether software can use the row's feature."""
         return row.bit + 32 if self.layout is Layout.CONTROLS else row.bit
+
+    @property
+    def unnamed(self) -> dict[int, Unnamed]:
+        """The bits, 0-63, that real CPUs set and no source names. Of a control it is the allowed 1-setting."""
+        return {self.feature_bit(row): row for row in self.rows if isinstance(row, Unnamed)}
 
     @property
     def explained(self) -> int:
@@ -171,4 +180,4 @@ class Msr:
         if self.layout is Layout.CONTROLS:
             mask |= self.default1
             mask |= mask << 32
-        return mask
+        return mask | sum(1 << bit for bit in self.unnamed)

@@ -18,7 +18,7 @@ from vmxd.model.states import State
 from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.bits import is_whole, set_bits
 from vmxd.tables.msrs import MSRS
-from vmxd.tables.rows import Field, Layout, Msr
+from vmxd.tables.rows import Field, Layout, Msr, Unnamed
 from vmxd.views.json import Json, feature_state, host_document, msr_state
 from vmxd.views.lines import Line, Tone, beside
 from vmxd.views.show import WORD_TONES
@@ -205,7 +205,9 @@ def _unnamed(msr: Msr, one: int | Missing, other: int | Missing) -> str:
     """Name the bits without a name that differ between two values."""
     if isinstance(one, Missing) or isinstance(other, Missing):
         return ""
-    return format_cpus(bits.low for bits in set_bits(msr, one ^ other) if bits.is_unknown)
+    return format_cpus(
+        bits.low for bits in set_bits(msr, one ^ other) if bits.is_unknown or isinstance(bits.row, Unnamed)
+    )
 
 
 def _feature_rows(

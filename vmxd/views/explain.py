@@ -33,6 +33,7 @@ from vmxd.views.words import (
     summary_lines,
     told,
     unknown_bits_text,
+    unnamed_bit_text,
 )
 
 WIDTH: Final = 80
@@ -247,6 +248,9 @@ def value_bits(msr: Msr, value: int) -> Iterator[Said]:
             yield "", f"unless {msr_name(msr.true)} says that they may be 0"
     if unknown := [bits.low for bits in set_bits(msr, value) if bits.is_unknown]:
         yield "unknown", unknown_bits_text(msr.index, unknown[::-1])
+    for bit, row in msr.unnamed.items():
+        if value >> bit & 1:
+            yield "unnamed", unnamed_bit_text(msr.index, bit, row)
 
 
 def _row_state(msr: Msr, row: Flag, value: int) -> str:

@@ -15,6 +15,7 @@ from vmxd.cpulist import format_cpus
 from vmxd.model.compare import Group
 from vmxd.model.decode import cpuinfo_flags
 from vmxd.model.facts import Failed, Missing, MsrState
+from vmxd.model.findings import unnamed_bits
 from vmxd.model.inventory import Inventory
 from vmxd.model.kvm import NestedView
 from vmxd.model.offer import offer
@@ -76,6 +77,7 @@ def inventory_document(inventory: Inventory, chosen: Collection[str] | None = No
         "features": {name: feature_state(feature) for name, feature in _chosen(inventory.features, chosen).items()},
         "fields": _chosen(inventory.fields, chosen),
         "unknown_bits": {msr_name(index): f"{mask:#018x}" for index, mask in inventory.unknown.items() if mask},
+        "unnamed_bits": _unnamed_bits(inventory),
         "sanity_violations": {violation.rule.name: format_cpus(violation.cpus) for violation in inventory.violations},
         "kvm": _kvm(inventory) | loading_document(inventory),
         "nested": None if inventory.nested is None else _nested(inventory.nested),
@@ -85,6 +87,13 @@ def inventory_document(inventory: Inventory, chosen: Collection[str] | None = No
             for found in inventory.profiles
         },
     }
+
+
+def _unnamed_bits(inventory: Inventory) -> Json:
+    masks: dict[str, int] = {}
+    for each in unnamed_bits(inventory):
+        masks[msr_name(each.msr)] = masks.get(msr_name(each.msr), 0) | 1 << each.bit
+    return {name: f"{mask:#018x}" for name, mask in masks.items()}
 
 
 def host_document(inventory: Inventory) -> Json:
@@ -185,7 +194,9 @@ def msr_document(msr: Msr) -> Json:
             for row in own_rows
             if isinstance(row, Field)
         ],
-        "unnamed_bits": [{"bit": row.bit, "note": row.note} for row in own_rows if isinstance(row, Unnamed)],
+        "unnamed_bits": [
+            {"bit": row.bit, "note": row.note, "since": row.since} for row in own_rows if isinstance(row, Unnamed)
+        ],
     }
 
 

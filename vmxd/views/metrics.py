@@ -152,7 +152,10 @@ class HostCollector(Collector):
         yield values
 
     def _findings(self) -> Iterator[Metric]:
-        documentation = "Number of bits of an MSR, set on some CPU, that have no name; only MSRs that have such bits."
+        documentation = (
+            "Number of bits of an MSR, set on some CPU, that have no name and that no CPU of vmxd's table of real CPUs "
+            "sets; only MSRs that have such bits."
+        )
         unknown = gauge("vmx_unknown_bits", documentation, _CAPABILITIES, ("msr",))
         for index, mask in self.inventory.unknown.items():
             if mask:

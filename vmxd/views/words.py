@@ -17,7 +17,7 @@ from vmxd.model.states import CpuStates, Why
 from vmxd.model.status import Verdict
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.errnos import Errno, explain, explain_kvm
-from vmxd.tables.rows import Bit, Msr
+from vmxd.tables.rows import Bit, Msr, Unnamed
 from vmxd.views.guest_words import reason_text, refusal_text
 
 _NAMED: Final = 3
@@ -139,6 +139,8 @@ def sentence(finding: kinds.Finding) -> str:  # noqa: PLR0911 (one a kind)
             return f"{differ} in {', '.join(map(msr_name, msrs))} ({', '.join(features) or 'no named feature'})"
         case kinds.UnknownBits(msr=msr, bits=bits):
             return unknown_bits_text(msr, bits)
+        case kinds.UnnamedBit(msr=msr, bit=bit, row=row):
+            return unnamed_bit_text(msr, bit, row)
         case kinds.BrokenRule(rule=rule):
             return f"{cpus} break{'s' * (len(finding.cpus) == 1)} {rule.name}: {rule.says}"
         case kinds.LeftOff(parameter=name, value=value, features=features):
@@ -212,6 +214,11 @@ def unknown_bits_text(msr: int, bits: Collection[int]) -> str:
     return f"{msr_name(msr)}[{','.join(map(str, bits))}] set, and no source names it"
 
 
+def unnamed_bit_text(msr: int, bit: int, row: Unnamed) -> str:
+    """Name a bit of an MSR that is set, that no source names, and that other CPUs set too."""
+    return f"{msr_name(msr)}[{bit}] set: undocumented; seen since {row.since}, on {row.note}"
+
+
 def left_off(parameter: str) -> str:
     """Say that KVM leaves a feature off."""
     return f"left off by KVM ({parameter})"
@@ -249,6 +256,7 @@ def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:
     lines += [("failed", text) for text in said.get("failed", ())]
     lines.append(("consistent", _consistency(inventory, said.get("differ", ()))))
     lines += [(label, text) for label in ("unknown", "broken") for text in said.get(label, ())]
+    lines += [("unnamed", sentence(each)) for each in kinds.unnamed_bits(inventory)]
     lines += [("kvm", text) for text in said.get("kvm", ())]
     if text := module_text(inventory):
         lines.append(("kvm", text))
