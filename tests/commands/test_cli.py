@@ -45,6 +45,7 @@ FLAGS = {
         *PROFILE_FLAGS,
         "--require",
         "--cpu-model",
+        "--vm",
         "--consistent",
         "--usable",
         "--view",

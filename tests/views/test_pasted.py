@@ -24,7 +24,8 @@ from vmxd.tables.rows import Layout
 from vmxd.tables.vmcs_config import WORDS
 from vmxd.views.explain import Block, block_lines
 from vmxd.views.lines import lines_text
-from vmxd.views.pasted import MEANINGS, pasted_blocks
+from vmxd.views.pasted import pasted_blocks
+from vmxd.views.pasted_log import MEANINGS
 
 KERNEL_LOG: Final = """
 [    5.355958] kvm_intel: VMCS config on CPU 4 doesn't match reference config:

@@ -10,6 +10,7 @@ from vmxd.commands.output import say, terminal_width, write, write_lines
 from vmxd.commands.parser import Commands, host_options, profile_options
 from vmxd.commands.profiles import chosen_profiles
 from vmxd.commands.scanning import scan_chosen
+from vmxd.commands.vms import vm_option
 from vmxd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ examples:
       has every CPU these, by whatever name?
   vmxd check --cpu-model Skylake-Server-v4
       can a guest get what this CPU model of QEMU asks for?
+  vmxd check --vm web-1.xml
+      can this host start a VM? also --vm '-cpu Haswell,vmx=on'
   vmxd check --cpu-model SapphireRapids-v8 --kernel 7.2 --kvm-parameter eptad=N
       could it with another kernel, and a parameter of kvm_intel?
   vmxd check --root DIR --profile kvm-fast --json
@@ -63,6 +66,7 @@ def add(commands: Commands) -> None:
         metavar="MODEL[-vN]",
         help="a CPU model of QEMU, its first version unless another is given; may be given more than once",
     )
+    vm_option(parser)
     parser.add_argument("--consistent", action="store_true", help="all CPUs have the same values")
     parser.add_argument("--usable", action="store_true", help="VMXON may be executed on every CPU")
     parser.add_argument(
@@ -100,22 +104,29 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.list_profiles or arguments.list_cpu_models:
         return _list(arguments)
+    from vmxd.commands.vms import chosen_vms
+    from vmxd.model.starts import starts
+
     asked = list(_asked(arguments))
+    vms = chosen_vms(arguments.vms)
     view = answers.View(arguments.view) if arguments.view else None
     what_if = WhatIf(arguments.kernel, dict(arguments.kvm_parameters) or None)
     if what_if.asked and view is None:
         view = answers.View.GUEST
     if what_if.asked and view is not answers.View.GUEST:
         raise UsageError("--kernel and --kvm-parameter are about guests", "ask with --view guest")
+    if vms and view not in (None, answers.View.GUEST):
+        raise UsageError("--vm is about guests", "ask with --view guest, or leave --view out")
     views = [view or _view_of(question) for question, _ in asked]
-    arguments.nested = arguments.nested or any(each is not answers.View.HARDWARE for each in views)
+    arguments.nested = arguments.nested or bool(vms) or any(each is not answers.View.HARDWARE for each in views)
     inventory = scan_chosen(arguments).inventory
     say(inventory.host.notes)
     found = [
         answers.has_features(inventory, each, question, profile, what_if)
         for each, (question, profile) in zip(views, asked, strict=True)
     ]
-    both = not (asked or arguments.consistent or arguments.usable)
+    found += [starts(inventory, vm, what_if) for vm in vms]
+    both = not (asked or vms or arguments.consistent or arguments.usable)
     if arguments.consistent or both:
         found.append(answers.consistent(inventory))
     if arguments.usable or both:

@@ -191,6 +191,11 @@ class GuestMayLack(GuestLacks):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotInTables(Finding):
+    """Names of vmx-* features that no table has: whether a VM gets them is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KvmRefuses(Finding):
     """Why kvm_intel does not load here, or does not take a CPU."""
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from vmxd.tables.features import Feature
 from vmxd.tables.find import find_features
 from vmxd.tables.rows import Msr
+
+VMX: Final = "vmx"
+"""CPUID.1:ECX[5], as libvirt and QEMU call it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Iterator
 from typing import Final
 
-from vmxd.pasted.findings import Finding, Named, Vm, distinct
+from vmxd.pasted.findings import VMX, Finding, Named, Vm, distinct
 from vmxd.tables.cpu_models import features_of, find_cpu_model
 from vmxd.tables.features import FEATURES
 
@@ -43,16 +44,38 @@ def find(text: str) -> Iterator[Finding]:
     yield from dict.fromkeys(vms)
 
 
+class Exposes(enum.Enum):
+    """Whether a VM has VMX, by its own words."""
+
+    YES = "yes"
+    NO = "no"
+    AS_HOST = "as the host"
+    """What KVM gives where it starts: libvirt's host-passthrough, host-model and maximum, and an optional vmx."""
+
+
+def exposes(vm: Vm) -> Exposes:
+    """Return whether a VM has VMX. No CPU model brings it: it is asked for by name, or by a feature vmx-*."""
+    if VMX in {each.text for each in vm.disable}:
+        return Exposes.NO
+    if any(each.text == VMX or each.feature or each.text.startswith("vmx-") for each in vm.require):
+        return Exposes.YES
+    return Exposes.AS_HOST if vm.mode or VMX in {each.text for each in vm.optional} else Exposes.NO
+
+
+def unheard(vm: Vm) -> tuple[str, ...]:
+    """Return the vmx-* names that a VM asks for and no table has."""
+    return tuple(each.text for each in vm.require if each.feature is None and each.text.startswith("vmx-"))
+
+
 def wants(vm: Vm) -> tuple[str, ...]:
     """Return the features that a VM takes, by vmxd's names in the order of the SDM: its model's and those on top.
 
     None of host-passthrough and the like, which take what there is; none of a VM that gets no VMX.
     """
-    asked = {each.text for each in vm.require}
+    if exposes(vm) is not Exposes.YES:
+        return ()
     on_top = {each.feature.name for each in vm.require if each.feature}
     off = {each.feature.name for each in vm.disable if each.feature}
-    if "vmx" in {each.text for each in vm.disable} or not ("vmx" in asked or on_top):
-        return ()
     model = find_cpu_model(vm.model) if vm.model else None
     wanted = on_top.union(features_of(*model) if model else ()) - off
     return tuple(name for name in FEATURES if name in wanted)
@@ -63,13 +86,18 @@ def _elements(text: str) -> Iterator[Vm]:
     if "<" not in text:
         return
     mode = model = ""
-    listing = False
+    listing = bare = False
     policies: dict[str, list[str]] = {}
     for match in _ELEMENT.finditer(text):
         closing, element = match[1], match[2]
         attributes = dict(_ATTRIBUTE.findall(match[3]))
-        if element in ("cpu", "mode"):
-            if model or policies or (mode and closing):
+        if element == "domain":
+            if closing and bare:
+                yield Vm("", "", ())
+            bare = not closing and "type" in attributes and "<capabilities>" not in text
+        elif element in ("cpu", "mode"):
+            bare = False
+            if model or policies or (mode and closing and element == "cpu"):
                 yield _vm(mode, model, policies)
             mode, model, policies = "", "", {}
             listing = element == "mode" and attributes.get("name") == "custom"  # all that libvirt knows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
+import vmxd
 from vmxd import cpulist
 from vmxd.model import findings as kinds
 from vmxd.model.answers import consistent, is_nested_off
@@ -153,7 +154,7 @@ def sentence(finding: kinds.Finding) -> str:  # noqa: PLR0911 (one a kind)
     return _reason(finding, cpus)
 
 
-def _reason(finding: kinds.Finding, cpus: str) -> str:  # noqa: PLR0911 (one a kind)
+def _reason(finding: kinds.Finding, cpus: str) -> str:  # noqa: PLR0911, PLR0912 (one a kind)
     """Say why a feature that was asked for is not there, or not known."""
     names = _are(finding.features)
     match finding:
@@ -176,6 +177,8 @@ def _reason(finding: kinds.Finding, cpus: str) -> str:  # noqa: PLR0911 (one a k
             }
             why = left_off(parameter) if parameter else has[hardware]
             return f"{names} {offered(False)}: {_cause(finding.features[0], cause)}; {why}"
+        case kinds.NotInTables():
+            return f"{names} not known to vmxd {vmxd.__version__}"
         case kinds.KvmRefuses(refusal=refusal):
             return f"kvm_intel does not load: {refusal_text(refusal)}"
         case kinds.GuestMayLack(reason=reason, release=release):

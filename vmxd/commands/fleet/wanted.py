@@ -12,6 +12,7 @@ import vmxd
 from vmxd.commands.output import say
 from vmxd.commands.parser import Parser, profile_options
 from vmxd.commands.profiles import chosen_profiles
+from vmxd.commands.vms import chosen_vms, vm_option
 from vmxd.errors import UsageError
 from vmxd.model.profiles import cpu_model_profile, find_profile
 from vmxd.pasted.findings import By, Lacking, Named, Vm, VmxFlags
@@ -31,7 +32,8 @@ _VMX: Final = "vmx"
 class Wanted:
     """Features by vmxd's names, each once.
 
-    pasted: whether they are from an error of libvirt or QEMU. whole: whether that names no other vmx-* feature.
+    pasted: whether they are of an error of libvirt or QEMU, or of a VM: guests are meant. whole: whether these name no
+    other vmx-* feature.
     """
 
     features: tuple[str, ...]
@@ -50,6 +52,7 @@ def wanted_options() -> Parser:
         metavar="MODEL[-vN]",
         help="what a CPU model of QEMU takes; may be given more than once",
     )
+    vm_option(options)
     options.add_argument(
         "features",
         nargs="*",
@@ -67,7 +70,8 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
     lacking = [each for each in findings if isinstance(each, Lacking) and each.by is By.KVM]
     flags = [each for each in findings if isinstance(each, VmxFlags)]
     vms = [each for each in findings if isinstance(each, Vm)]
-    features = dict.fromkeys(_of_sets(arguments))
+    asked_vms = chosen_vms(arguments.vms)
+    features = dict.fromkeys((*_of_sets(arguments), *(name for vm in asked_vms for name in vm.asked)))
     named: tuple[Named, ...] = ()
     if not findings:
         features |= dict.fromkeys(name for text in given for name in _named(text))
@@ -84,14 +88,16 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
     features |= dict.fromkeys(each.feature.name for each in named if each.feature)
     strange = [each for each in named if each.feature is None]
     say(_notes_on(strange))
+    if not features and asked_vms:
+        raise UsageError("no VM that is named takes VMX", "as far as VMX decides it, each starts on every host")
     if not features:
         question = arguments.question
         hint = f"as in vmxd fleet {question} ept vmx-vpid, or paste the error after the word {question}"
         if any(each.text == _VMX for each in strange):
             hint = "vmxd fleet summary --csv has each host's status, no_vmx for one; vmxd check --view nested asks KVM"
         raise UsageError("no VMX feature is named", hint)
-    whole = not any(each.text.startswith("vmx-") for each in strange)
-    return Wanted(tuple(features), bool(lacking), whole)
+    whole = not any(each.text.startswith("vmx-") for each in strange) and not any(vm.unheard for vm in asked_vms)
+    return Wanted(tuple(features), bool(lacking or asked_vms), whole)
 
 
 def _of_sets(arguments: argparse.Namespace) -> Iterator[str]:

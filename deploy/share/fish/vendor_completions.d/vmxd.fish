@@ -72,7 +72,7 @@ function _shtab_vmxd_using
 end
 
 set -g _shtab_vmxd_commands serve record show explain diff metrics check features platforms fleet 'fleet summary' 'fleet lacks' 'fleet has' 'fleet baseline' 'fleet pools' 'fleet diff' 'fleet changes' 'fleet history' 'fleet report'
-set -g _shtab_vmxd_opts_with_value --at --by --class --cpu-model --cpus --feature.exclude --feature.include --format --header --http.config.file --kernel --kvm-parameter --lacks --log.format --log.level --model --only --output --profile --profile-dir --prometheus --recordings --require --rescan-request --root --scan-timeout --selector --signature --since --timeout --user --view --web.config.file --web.listen-address --web.telemetry-path -o
+set -g _shtab_vmxd_opts_with_value --at --by --class --cpu-model --cpus --feature.exclude --feature.include --format --header --http.config.file --kernel --kvm-parameter --lacks --log.format --log.level --model --only --output --profile --profile-dir --prometheus --recordings --require --rescan-request --root --scan-timeout --selector --signature --since --timeout --user --view --vm --web.config.file --web.listen-address --web.telemetry-path -o
 
 complete -c vmxd -e
 complete -c vmxd -f
@@ -153,6 +153,7 @@ complete -c vmxd -n '_shtab_vmxd_using check' -l profile-dir -xka "(__fish_compl
 complete -c vmxd -n '_shtab_vmxd_using check' -l profile -xka "(_vmxd_profiles)" -d 'a profile by name, or qemu-MODEL[-vN] for a CPU model of QEMU'
 complete -c vmxd -n '_shtab_vmxd_using check' -l require -xka "(__fish_complete_list , _vmxd_features)" -d 'features by any name, joined by commas: ept,vmx-vpid'
 complete -c vmxd -n '_shtab_vmxd_using check' -l cpu-model -xka "(_vmxd_cpu_models)" -d 'a CPU model of QEMU, its first version unless another is given'
+complete -c vmxd -n '_shtab_vmxd_using check' -l vm -xka "(__fish_complete_path (commandline -ct))" -d 'a VM: a file with libvirt'"'"'s domain XML or <cpu>, a QEMU command line or KubeVirt'"'"'s YAML'
 complete -c vmxd -n '_shtab_vmxd_using check' -l consistent -d 'all CPUs have the same values'
 complete -c vmxd -n '_shtab_vmxd_using check' -l usable -d 'VMXON may be executed on every CPU'
 complete -c vmxd -n '_shtab_vmxd_using check' -l view -xka "hardware guest nested" -d 'features of the hardware, or those that a guest gets: as KVM answered, else as its kernel and parameters lead to expect'
@@ -199,6 +200,7 @@ complete -c vmxd -n '_shtab_vmxd_using fleet lacks' -l recordings -xka "(__fish_
 complete -c vmxd -n '_shtab_vmxd_using fleet lacks' -l profile-dir -xka "(__fish_complete_directories)" -d 'read profiles from DIR/*.toml'
 complete -c vmxd -n '_shtab_vmxd_using fleet lacks' -l profile -xka "(_vmxd_profiles)" -d 'a profile by name, or qemu-MODEL[-vN] for a CPU model of QEMU'
 complete -c vmxd -n '_shtab_vmxd_using fleet lacks' -l cpu-model -xka "(_vmxd_cpu_models)" -d 'what a CPU model of QEMU takes'
+complete -c vmxd -n '_shtab_vmxd_using fleet lacks' -l vm -xka "(__fish_complete_path (commandline -ct))" -d 'a VM: a file with libvirt'"'"'s domain XML or <cpu>, a QEMU command line or KubeVirt'"'"'s YAML'
 complete -c vmxd -n '_shtab_vmxd_using fleet lacks' -l json -d 'print JSON (docs/schema)'
 complete -c vmxd -n '_shtab_vmxd_using fleet lacks' -l csv -d 'print CSV'
 complete -c vmxd -n '_shtab_vmxd_using fleet lacks' -l view -xka "hardware nested" -d 'features of the hardware, or those that KVM offers to guests, which vmxd serve --collector.nested tells (default: hardware'
@@ -215,6 +217,7 @@ complete -c vmxd -n '_shtab_vmxd_using fleet has' -l recordings -xka "(__fish_co
 complete -c vmxd -n '_shtab_vmxd_using fleet has' -l profile-dir -xka "(__fish_complete_directories)" -d 'read profiles from DIR/*.toml'
 complete -c vmxd -n '_shtab_vmxd_using fleet has' -l profile -xka "(_vmxd_profiles)" -d 'a profile by name, or qemu-MODEL[-vN] for a CPU model of QEMU'
 complete -c vmxd -n '_shtab_vmxd_using fleet has' -l cpu-model -xka "(_vmxd_cpu_models)" -d 'what a CPU model of QEMU takes'
+complete -c vmxd -n '_shtab_vmxd_using fleet has' -l vm -xka "(__fish_complete_path (commandline -ct))" -d 'a VM: a file with libvirt'"'"'s domain XML or <cpu>, a QEMU command line or KubeVirt'"'"'s YAML'
 complete -c vmxd -n '_shtab_vmxd_using fleet has' -l json -d 'print JSON (docs/schema)'
 complete -c vmxd -n '_shtab_vmxd_using fleet has' -l csv -d 'print CSV'
 complete -c vmxd -n '_shtab_vmxd_using fleet has' -l view -xka "hardware nested" -d 'features of the hardware, or those that KVM offers to guests, which vmxd serve --collector.nested tells (default: hardware'

@@ -1,0 +1,110 @@
+"""The VM that a question is about: a file, standard input, or QEMU's -cpu as it is typed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from vmxd.commands.output import say
+from vmxd.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vmxd.model.starts import Needs
+    from vmxd.pasted.findings import Vm
+
+_FILE_MAX: Final = 4 << 20
+"""Bytes; the domain XML of a VM has some thousand."""
+_NOT_JUDGED: Final = "vmxd judges what a VM takes of VMX; the rest of its CPU is QEMU's and libvirt's matter"
+
+
+def vm_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names a VM."""
+    parser.add_argument(
+        "--vm",
+        dest="vms",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a VM: a file with libvirt's domain XML or <cpu>, a QEMU command line or KubeVirt's YAML; - for standard "
+        "input, or '-cpu MODEL,vmx=on'; may be given more than once",
+    )
+
+
+def chosen_vms(texts: Sequence[str]) -> list[Needs]:
+    """Return what each VM takes, and say what is not judged of it. Raises UsageError."""
+    if not texts:
+        return []
+    found = [named for text in texts for named in _read(text)]
+    say([_NOT_JUDGED, *notes_on(found)])
+    return [needs(name, vm) for name, vm in found]
+
+
+def needs(name: str, vm: Vm) -> Needs:
+    """Return what a VM takes to start."""
+    from vmxd.model.starts import Needs
+    from vmxd.pasted.vm import Exposes, exposes, unheard, wants
+
+    return Needs(name, exposes(vm) is Exposes.YES, wants(vm), unheard(vm))
+
+
+def notes_on(vms: Iterable[tuple[str, Vm]]) -> Iterator[str]:
+    """Say which VMs depend on the host, get no VMX, or have a model that is not known."""
+    from vmxd.pasted.vm import Exposes, exposes
+    from vmxd.tables.cpu_models import find_cpu_model
+    from vmxd.tables.versions import QEMU
+
+    for name, vm in vms:
+        if exposes(vm) is Exposes.NO:
+            yield f"{name} gets no VMX: it does not ask for it, so it starts wherever the rest of its CPU allows it"
+        elif vm.mode and not vm.model:
+            yield f"{name} is {vm.mode}: what it gets depends on the host, all that KVM gives to guests there"
+        if exposes(vm) is Exposes.YES and vm.model and not find_cpu_model(vm.model):
+            yield f"{name}: QEMU {QEMU} has no CPU model {vm.model} with VMX; what it asks for by name is judged alone"
+
+
+def read_vms(text: str) -> tuple[Vm, ...]:
+    """Return the CPU of each VM in a text, none if there is none. Raises UsageError for a text that is too long."""
+    from vmxd.pasted.findings import Vm
+    from vmxd.pasted.formats import glean
+
+    return tuple(each for each in glean(text) if isinstance(each, Vm))
+
+
+def read_file(path: str) -> str:
+    """Return the text of a file. Raises UsageError."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(_FILE_MAX).decode(errors="replace")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", _HINT) from error
+
+
+_HINT: Final = "--vm takes a file, - for standard input, or '-cpu MODEL,vmx=on'"
+
+
+def _read(text: str) -> Iterator[tuple[str, Vm]]:
+    """Yield the VMs that one --vm names. Raises UsageError."""
+    if text == "-":
+        name, found = "standard input", read_vms(sys.stdin.buffer.read(_FILE_MAX).decode(errors="replace"))
+    elif os.path.exists(text) or "/" in text:
+        name, found = os.path.basename(text), read_vms(read_file(text))
+    else:
+        found = read_vms(text if text.startswith("-") else f"-cpu {text}")
+        name = f"-cpu {text.removeprefix('-cpu').partition(',')[0].strip()}"
+        if not _is_model(found):
+            raise UsageError(f"{text!r} is no file, and no -cpu of QEMU", _HINT)
+    if not found:
+        raise UsageError(f"{name} has no VM that vmxd can read", f"{_HINT}; virsh dumpxml NAME | vmxd check --vm -")
+    for number, vm in enumerate(found, 1):
+        yield (f"{name} {number}" if len(found) > 1 else name), vm
+
+
+def _is_model(found: Sequence[Vm]) -> bool:
+    """Whether what was typed names a CPU: a mode, a model with VMX, or anything with features."""
+    from vmxd.tables.cpu_models import find_cpu_model
+
+    return any(vm.mode or vm.require or vm.disable or find_cpu_model(vm.model) for vm in found)

@@ -1,0 +1,157 @@
+"""What errors of libvirt and QEMU say, and how this host stands to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from vmxd.model.facts import Missing
+from vmxd.model.guest import Source
+from vmxd.model.inventory import Inventory
+from vmxd.model.offer import Offer, offer
+from vmxd.pasted.findings import VMX, Lacking, MsrValue, UnknownNames
+from vmxd.tables.bits import set_bits
+from vmxd.tables.caveats import CAVEATS
+from vmxd.tables.cpu_models import find_cpu_model
+from vmxd.tables.features import Feature
+from vmxd.tables.rows import Flag, Layout, Msr
+from vmxd.tables.versions import LIBVIRT, QEMU
+from vmxd.views.explain import Block, Said, state_here
+from vmxd.views.guest_words import reason_text, source_text
+from vmxd.views.pasted_controls import control_name
+from vmxd.views.words import status_sentence, verdict_hint
+
+_LOW: Final = 0xFFFF_FFFF
+_PERF: Final = frozenset(("exit_load_perf_global_ctrl", "entry_load_perf_global_ctrl"))
+
+
+def how(gives: Offer, inventory: Inventory) -> str:
+    """Say how it is known what a VM gets here."""
+    return (
+        source_text(gives)
+        if inventory.msrs or gives.source is Source.RECORDED
+        else "the MSRs of this host are not known"
+    )
+
+
+def without_kvm(found: Lacking) -> Block:
+    """Say that QEMU runs without KVM."""
+    names = ", ".join(each.feature.name if each.feature else each.text for each in found.missing)
+    return "QEMU runs without KVM", [
+        ("means", f"the line says TCG: QEMU's emulator has no VMX, so no host lacks anything: {names}"),
+        ("next", "run QEMU with -accel kvm; without /dev/kvm, vmxd check --usable says what keeps KVM away"),
+    ]
+
+
+def lacking(found: Lacking, inventory: Inventory) -> Iterator[Block]:
+    """Say of each missing feature what it is, and whether guests get it here."""
+    gives = offer(inventory)
+    others = [each.text for each in (*found.missing, *found.extra) if each.feature is None and each.text != VMX]
+    for each in (*found.missing, *found.extra):
+        title = f"{each.text}: {'missing' if each in found.missing else 'not asked for'}"
+        if each.feature:
+            yield title, _missing(each.feature, gives, inventory)
+        elif each.text == VMX:
+            yield title, vmx_itself(inventory)
+    if vmx := [text for text in others if text.startswith("vmx-")]:
+        yield "not known", [("is", f"{', '.join(vmx)}: no VMX feature that vmxd knows")]
+    if rest := [text for text in others if text not in vmx]:
+        yield "not VMX", [("is", f"{', '.join(rest)}: not of VMX; look at the line flags of /proc/cpuinfo")]
+
+
+def _missing(feature: Feature, gives: Offer, inventory: Inventory) -> Iterator[Said]:
+    place = f", {feature.location}" if feature.location else ""
+    yield "is", f"{feature.name}: {feature.row.sdm}{place}"
+    yield from (("beware", text) for text in CAVEATS.get(feature.name, ()))
+    if feature.name in _PERF:
+        yield (
+            "beware",
+            "KVM gives the pair to guests since Linux 5.5, and only with a virtual PMU; without, it is harmless",
+        )
+    yield "guests", given(feature.name, gives, inventory)
+    yield from ((word or "", text) for word, text in state_here(feature, inventory) if word != "guests")
+
+
+def given(name: str, gives: Offer, inventory: Inventory) -> str:
+    """Say whether KVM gives a feature to guests here, why not, and how that is known."""
+    value = gives.features.get(name)
+    reason = gives.reasons.get(name)
+    why = f": {reason_text(reason, gives.kernel)}" if reason and (value is not True) else ""
+    words = {True: "KVM gives it to guests here", False: "KVM does not give it to guests here", None: "not known"}
+    return f"{words[value]}{why} ({how(gives, inventory)})"
+
+
+def vmx_itself(inventory: Inventory) -> Iterator[Said]:
+    """Say what it means that VMX itself is missing or asked for."""
+    yield "is", "VMX itself: CPUID.1:ECX[5], the flag vmx of /proc/cpuinfo"
+    yield (
+        "means",
+        "the CPU has no VMX; firmware or an outer hypervisor hides it; or kvm_intel's parameter nested is N",
+    )
+    yield "here", status_sentence(inventory.verdict.status.value)
+    if hint := verdict_hint(inventory.verdict):
+        yield "next", hint
+    parameters = inventory.host.kvm_parameters
+    if isinstance(parameters, Missing):
+        yield "guests", "kvm_intel's parameter nested is not known: cat /sys/module/kvm_intel/parameters/nested"
+    else:
+        nested = parameters.get("nested")
+        given = "guests get VMX" if nested else "guests get no VMX: load kvm_intel with nested=1"
+        yield "guests", f"kvm_intel's parameter nested is {'Y' if nested else 'N'}: {given}"
+
+
+def set_refused(found: MsrValue, inventory: Inventory) -> Block:
+    """Say which bits of a value KVM does not offer here."""
+    return f"KVM refused {found.msr.name} = {found.value:#018x} for a guest", _beyond(found, inventory)
+
+
+def _beyond(found: MsrValue, inventory: Inventory) -> Iterator[Said]:
+    msr, value = found.msr, found.value
+    yield "means", "QEMU asked KVM to give the guest this value, and KVM takes no more than it offers itself"
+    gives = offer(inventory)
+    most = gives.msrs.get(msr.index) if gives.msrs else None
+    if most is None:
+        yield "asks for", ", ".join(name for _, name in _asked(msr, value)) or "nothing"
+        yield "guests", f"which of these KVM does not offer here is not known ({how(gives, inventory)})"
+    else:
+        beyond = [name for bit, name in _asked(msr, value) if not most >> bit & 1]
+        if msr.layout is Layout.CONTROLS:
+            low = _LOW & most & ~value
+            beyond += [f"{control_name(msr, bit)} may be 0" for bit in range(32) if low >> bit & 1]
+        yield "beyond", ", ".join(beyond) or "nothing: this host's KVM offers all of it, so another kernel refused it"
+        yield "guests", f"KVM offers {most:#018x} here ({how(gives, inventory)})"
+        if not beyond:
+            return
+    yield "next", "turn these off in -cpu, as vmx-NAME=off, or run a kernel that offers them"
+
+
+def _asked(msr: Msr, value: int) -> Iterator[tuple[int, str]]:
+    """Yield the position and name of each bit that a guest would get: of controls, those that may be 1."""
+    controls = msr.layout is Layout.CONTROLS
+    for bits in reversed(list(set_bits(msr, value))):
+        if not controls or (bits.low >= 32 and (isinstance(bits.row, Flag) or bits.is_unknown)):
+            yield bits.low, f"bit {bits.position}" if bits.is_unknown else bits.name
+
+
+def unknown_names(found: UnknownNames) -> Iterator[Block]:
+    """Say that a program is older than a name."""
+    if found.features:
+        names = ", ".join(
+            f"{each.text} ({each.feature.name})" if each.feature else each.text for each in found.features
+        )
+        yield (
+            "a QEMU or libvirt does not know a name",
+            [
+                ("is", names),
+                ("means", "the program is older than the name: it says nothing about this host"),
+                ("next", f"leave it out, or update; QEMU {QEMU} and libvirt {LIBVIRT} know every name that vmxd has"),
+            ],
+        )
+    for name in found.models:
+        model = find_cpu_model(name)
+        last = (
+            f"QEMU {QEMU} has {model[0].name} up to -v{model[0].versions}, libvirt {LIBVIRT} to -v{model[0].in_libvirt}"
+            if model
+            else f"no model with VMX of QEMU {QEMU} is called so"
+        )
+        yield f"a QEMU or libvirt does not know the CPU model {name}", [("is", last)]

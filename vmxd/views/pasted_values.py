@@ -1,0 +1,57 @@
+"""What pasted values of MSRs say, bit by bit; nothing is concluded from those that no CPU can have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from vmxd import cpulist
+from vmxd.model.decode import decode
+from vmxd.pasted.findings import MsrValue, MsrValues
+from vmxd.pasted.plausible import broken_by, is_cut
+from vmxd.tables.msrs import IA32_FEATURE_CONTROL
+from vmxd.views.explain import Block, Said, value_bits
+from vmxd.views.words import status_sentence
+
+
+def value_blocks(found: MsrValues) -> Iterator[Block]:
+    """Say what each value of each MSR means."""
+    cut = any(is_cut(each.msr, each.value) and broken_by(each.msr, each.value) for each in found.values)
+    seen: dict[int, list[MsrValue]] = {}
+    for each in found.values:
+        seen.setdefault(each.msr.index, []).append(each)
+    for values in seen.values():
+        for each in values:
+            where = f" on {cpulist.describe(each.cpus)}" if each.cpus else ""
+            title = f"{each.msr.name} ({each.msr.index:#x}) = {each.value:#018x}{where}"
+            yield title, _value(each, differ=len(values) > 1 and bool(each.cpus), cut=cut)
+    if found.too_long:
+        yield "too long", [("beware", f"of more than 64 bits, so no value: {', '.join(found.too_long)}")]
+    if found.strange:
+        yield "not known", [("is", f"no MSR that vmxd knows: {', '.join(found.strange)}")]
+
+
+def _value(found: MsrValue, *, differ: bool, cut: bool) -> Iterator[Said]:
+    msr, value = found.msr, found.value
+    if differ:
+        yield "beware", "the CPUs differ: each value is told apart"
+    if broken := broken_by(msr, value):
+        half = "; its upper half is missing" if is_cut(msr, value) else ""
+        yield "beware", f"no CPU has this value{half}: {'; '.join(broken)} (SDM Vol. 3D {msr.sdm})"
+        yield "", "nothing is concluded from it"
+        return
+    if cut and msr.index != IA32_FEATURE_CONTROL:
+        yield "beware", "other values of this text have lost their upper half: nothing is concluded from this one"
+        return
+    if msr.index == IA32_FEATURE_CONTROL:
+        status = decode(None, {IA32_FEATURE_CONTROL: value}).status
+        yield "verdict", status_sentence(status.value)
+        if status.value == "unlocked":
+            yield "next", UNLOCKED
+    yield from value_bits(msr, value)
+
+
+UNLOCKED: Final = (
+    "firmware should lock it, and else Linux does as it boots; after a suspend, Linux before 5.7.7 did not set it "
+    "again on the boot CPU (commit 5d5103595e9e): rdmsr -a 0x3a shows which CPUs have it"
+)
