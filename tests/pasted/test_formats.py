@@ -21,8 +21,8 @@ from vmxd.pasted.findings import (
     Vm,
     VmxFlags,
 )
-from vmxd.pasted.flags import VMXCAP
 from vmxd.pasted.formats import glean
+from vmxd.pasted.vmxcap import TITLES
 from vmxd.tables.features import FEATURES
 
 
@@ -291,7 +291,7 @@ def test_refused_controls() -> None:
 
 def test_vmxcap_titles_are_of_msrs() -> None:
     """Every MSR of vmxcap's titles has rows to look words up in."""
-    assert len(VMXCAP) == len(set(VMXCAP.values()))
+    assert len(TITLES) == len(set(TITLES.values()))
 
 
 # VMs --------------------------------------------------------------------------------------------------------------

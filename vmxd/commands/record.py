@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+import time
 from typing import Final
 
 from vmxd.commands import EXIT_FINE
 from vmxd.commands.output import say
 from vmxd.commands.parser import Commands, host_options
+from vmxd.errors import UsageError
+from vmxd.host.cpus import CPUINFO, redact_cpuinfo
 from vmxd.host.files import Files
 from vmxd.host.msr import SWEEP, MsrDevices
 from vmxd.host.record import write_recording
+from vmxd.host.recording import KERNEL
 from vmxd.host.root import read_host
+from vmxd.model.facts import Host, Source
 
 _EPILOG: Final = """
 examples:
   vmxd record /tmp/host                of this machine, as root
   vmxd record --collector.nested DIR   with what KVM offers to guests
   vmxd show --root /tmp/host           look at it, here or on another machine
+  vmxd record --from VBox.log DIR      of a machine that is out of reach
 """
 
 
@@ -41,14 +49,63 @@ def add(commands: Commands) -> None:
         help=f"read also MSRs {SWEEP[0]:#x} to {SWEEP[-1]:#x}, above the last known one, once on each CPU: for a CPU "
         "that is newer than vmxd",
     )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="FILE",
+        help="record what a text says of a machine, - for standard input: rdmsr, vmxcap, VBox.log, a dump of AIDA64, "
+        "/proc/cpuinfo; what is not in it is not recorded, and named",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the recording. Raises VmxdError."""
+    if arguments.source is not None:
+        return _import(arguments)
     files = Files(arguments.root)
     devices = MsrDevices(files, sweep=True) if arguments.sweep else None
     host = read_host(arguments.root, arguments.cpus, arguments.skip_isolated, devices, nested=arguments.nested)
     say(host.notes)
     write_recording(files, host, arguments.directory)
     return EXIT_FINE
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    """Write the recording of a machine that a text tells of. Raises VmxdError."""
+    from vmxd.pasted.machine import machine
+
+    if arguments.root != "/" or arguments.cpus or arguments.skip_isolated or arguments.nested or arguments.sweep:
+        raise UsageError("--from reads a text, not a host", "leave out --root, --cpus and the like")
+    text, read_at = _text(arguments.source)
+    found = machine(text)
+    contents = {CPUINFO: redact_cpuinfo(found.cpuinfo.encode(errors="replace"))} if found.cpuinfo else {}
+    if found.kernel:
+        contents[KERNEL] = f"{found.kernel}\n".encode()
+    host = Host(
+        root="",
+        source=Source.RECORDING,
+        read_at=read_at,
+        cpus={},
+        online=found.online,
+        present=found.online,
+        isolated=(),
+        excluded=(),
+        readings=found.readings,
+    )
+    write_recording(None, host, arguments.directory, contents)
+    say(found.left_out)
+    return EXIT_FINE
+
+
+def _text(source: str) -> tuple[str, float]:
+    """Return a text, and when it was written, Unix time in seconds. Raises UsageError."""
+    from vmxd.pasted.text import TEXT_MAX
+
+    if source == "-":
+        return sys.stdin.buffer.read(TEXT_MAX + 1).decode(errors="replace"), time.time()
+    try:
+        with open(source, "rb") as file:
+            return file.read(TEXT_MAX + 1).decode(errors="replace"), os.fstat(file.fileno()).st_mtime
+    except OSError as error:
+        raise UsageError(f"cannot read {source}: {error.strerror}", "--from takes a file, or -") from error

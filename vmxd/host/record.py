@@ -15,7 +15,8 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from vmxd import cpulist
@@ -36,14 +37,17 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _HINT_NEW: Final = "name a new directory; vmxd replaces recordings only"
 
 
-def write_recording(files: Files, host: Host, destination: str) -> None:
+def write_recording(
+    files: Files | None, host: Host, destination: str, contents: Mapping[str, bytes] = MappingProxyType({})
+) -> None:
     """Write a host that was read from ``files``; ``destination`` is all old or all new at any moment.
 
+    files: None for a host that is known from elsewhere; then ``contents`` has the files beside the MSRs, by path.
     Replaces a recording or an empty directory and nothing else; not a recording with values by one that has no answer.
     Raises RootError.
     """
     try:
-        contents = _contents(files, host)
+        everything = {**_contents(host, files), **contents}
         with _parent(destination) as (parent, name):
             _check(parent, name, host, destination)
             with _scratch(parent, name) as scratch:
@@ -51,7 +55,7 @@ def write_recording(files: Files, host: Host, destination: str) -> None:
                 ours = _inode(scratch, "new")
                 try:
                     with _opened("new", _DIRECTORY, scratch) as new:
-                        _write_tree(new, contents, host)
+                        _write_tree(new, everything, host)
                     _put_in_place(scratch, parent, name, host, destination)
                 finally:
                     for entry in ("new", "old"):
@@ -64,12 +68,12 @@ def write_recording(files: Files, host: Host, destination: str) -> None:
         raise RootError(f"cannot write {destination}: {reason}", hint) from error
 
 
-def _contents(files: Files, host: Host) -> dict[str, bytes]:
+def _contents(host: Host, files: Files | None) -> dict[str, bytes]:
     """Collect the files of a recording by path. Raises RootError."""
-    copied = (*COPIED, *parameter_files(files))
-    contents = {name: data for name in copied if (data := files.read(name)) is not None}
+    copied = (*COPIED, *parameter_files(files)) if files else ()
+    contents = {name: data for name in copied if files and (data := files.read(name)) is not None}
     contents[cpus.ONLINE] = f"{cpulist.format_cpus(host.online)}\n".encode()  # as it was when the MSRs were read
-    if (cpuinfo := files.read(cpus.CPUINFO, cpus.CPUINFO_MAX)) is not None:
+    if files and (cpuinfo := files.read(cpus.CPUINFO, cpus.CPUINFO_MAX)) is not None:
         contents[cpus.CPUINFO] = cpus.redact_cpuinfo(cpuinfo)
     contents[MSR_FILE] = format_msr_text(host.readings).encode()
     if not isinstance(host.kvm_msrs, Missing):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from vmxd.pasted import flags, kernel_log, qemu, values, vm
+from vmxd.pasted import flags, kernel_log, qemu, values, vm, vmxcap
 from vmxd.pasted.findings import Finding
 from vmxd.pasted.text import prepare
 
@@ -23,6 +23,7 @@ FORMATS: Final[tuple[Callable[[str], Iterator[Finding]], ...]] = (
     qemu.find,
     vm.find,
     flags.find,
+    vmxcap.find,
     values.find,
 )
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from vmxd import cpulist
 from vmxd.pasted.findings import Finding, MsrValue, MsrValues
-from vmxd.pasted.flags import VMXCAP
+from vmxd.pasted.vmxcap import TITLES as VMXCAP_TITLES
 from vmxd.tables.find import find_msr
 from vmxd.tables.msrs import CAPABILITY_RANGE, MSR_BY_INDEX
 from vmxd.tables.rows import Msr
@@ -136,7 +136,7 @@ def find(text: str) -> Iterator[Finding]:
                 command = None
         elif command is not None and _BARE.fullmatch(line):
             command = _answer(command, line, found)
-        elif listed := VMXCAP.get(line.casefold()):
+        elif listed := VMXCAP_TITLES.get(line.casefold()):
             title = MSR_BY_INDEX[listed]
         elif title is not None and line.startswith("Hex: 0x"):
             found.add(title, _number(line[5:]))

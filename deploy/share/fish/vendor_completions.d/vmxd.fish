@@ -72,7 +72,7 @@ function _shtab_vmxd_using
 end
 
 set -g _shtab_vmxd_commands serve record show explain diff metrics check features platforms fleet 'fleet summary' 'fleet lacks' 'fleet has' 'fleet baseline' 'fleet pools' 'fleet diff' 'fleet changes' 'fleet history' 'fleet report'
-set -g _shtab_vmxd_opts_with_value --at --by --class --cpu-model --cpus --feature.exclude --feature.include --format --header --http.config.file --kernel --kvm-parameter --lacks --log.format --log.level --model --only --output --profile --profile-dir --prometheus --recordings --require --rescan-request --root --scan-timeout --selector --signature --since --timeout --user --view --vm --web.config.file --web.listen-address --web.telemetry-path -o
+set -g _shtab_vmxd_opts_with_value --at --by --class --cpu-model --cpus --feature.exclude --feature.include --format --from --header --http.config.file --kernel --kvm-parameter --lacks --log.format --log.level --model --only --output --profile --profile-dir --prometheus --recordings --require --rescan-request --root --scan-timeout --selector --signature --since --timeout --user --view --vm --web.config.file --web.listen-address --web.telemetry-path -o
 
 complete -c vmxd -e
 complete -c vmxd -f
@@ -105,6 +105,7 @@ complete -c vmxd -n '_shtab_vmxd_using record' -l cpus -x -d 'read these CPUs on
 complete -c vmxd -n '_shtab_vmxd_using record' -l skip-isolated -d 'leave CPUs of the kernel'"'"'s isolcpus alone'
 complete -c vmxd -n '_shtab_vmxd_using record' -l collector.nested -d 'ask KVM, by /dev/kvm, what VMX it gives to guests'
 complete -c vmxd -n '_shtab_vmxd_using record' -l sweep -d 'read also MSRs 0x494 to 0x49f, above the last known one, once on each CPU: for a CPU that is newer than vmxd'
+complete -c vmxd -n '_shtab_vmxd_using record' -l from -xka "(__fish_complete_path (commandline -ct))" -d 'record what a text says of a machine, - for standard input: rdmsr, vmxcap, VBox.log, a dump of AIDA64, /proc/cpuinfo'
 complete -c vmxd -n '_shtab_vmxd_using record; and test $_shtab_vmxd_npos -eq 0' -ka "(__fish_complete_directories)" -d 'directory to write'
 complete -c vmxd -n '_shtab_vmxd_using; and test $_shtab_vmxd_npos -eq 0' -a show -d 'print the host at a glance, and features with their state'
 complete -c vmxd -n '_shtab_vmxd_using show' -s h -l help -d 'show this help message and exit'
