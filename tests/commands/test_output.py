@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -12,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.support import HOSTS, LAKEFIELD, is_root, refused, unprivileged_vmxd, vmxd, vmxd_with_little_space
+from tests.helpers.swapping import swapping
+from vmxd.commands.output import replace_file
+from vmxd.errors import RootError
 
 
 @pytest.mark.parametrize("command", [["show"], ["show", "--json"], ["metrics"], ["features"]], ids=" ".join)
@@ -176,6 +180,37 @@ def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
     sentence, _ = refused(vmxd("metrics", "--root", LAKEFIELD, "-o", tmp_path / "link"))
 
     assert f"cannot write {tmp_path}/link: Too many levels of symbolic links" == sentence
+
+
+@pytest.mark.parametrize("target", ["file", "device"])
+def test_who_owns_the_directory_of_a_file_has_root_write_nowhere_else(public_path: Path, target: str) -> None:
+    """Whoever swaps FILE of metrics -o, or a pipe there, for a link to one of root's gets nothing written to that."""
+    if not is_root():
+        pytest.skip("it takes two users")
+    user, secret, pipe = public_path / "user", public_path / "secret", public_path / "pipe"
+    user.mkdir()
+    secret.write_text("root's\n")
+    secret.chmod(0o600)
+    os.mkfifo(pipe, 0o600)  # what can only be written to, as a device
+    (user / "link").symlink_to(secret if target == "file" else pipe)
+    if target == "file":
+        (user / "vmx.prom").touch()
+    else:
+        os.mkfifo(user / "vmx.prom")
+    reader, own = (os.open(path, os.O_RDWR | os.O_NONBLOCK) for path in (pipe, user / "vmx.prom"))
+    shutil.chown(user, *pwd.getpwnam("nobody")[2:4])
+    for path in user.iterdir():
+        os.chown(path, *pwd.getpwnam("nobody")[2:4], follow_symlinks=False)
+    with swapping(user, "vmx.prom", "link"):
+        for _ in range(2000):
+            with contextlib.suppress(RootError):
+                replace_file(str(user / "vmx.prom"), b"text\n")
+
+    assert ("root's\n", 0o600) == (secret.read_text(), secret.stat().st_mode & 0o777)
+    with pytest.raises(BlockingIOError):
+        os.read(reader, 1)
+    os.close(reader)
+    os.close(own)
 
 
 # Standard output ---------------------------------------------------------------------------------------------------

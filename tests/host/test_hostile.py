@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.helpers.support import LAKEFIELD, is_root, recorded, tree, vmxd
+from tests.helpers.swapping import swapping
 
 SECRET: Final = "of-root-only"
 COMMANDS: Final = ("show", "metrics", "explain ept", "show --json")
 ESCAPES: Final = "\x1b]0;title\x07\x1b[31m\x9b1m\x85\u2028red"
 FILES: Final = (*recorded(LAKEFIELD), "proc/sys/kernel/osrelease", "kvm.txt", "sys/module/kvm_intel/parameters/ept")
 TRIES: Final = 12
-
-# Swap two names in the working directory without end, as nobody.
-_SWAPPER: Final = """
-import ctypes, os, pwd, sys
-nobody = pwd.getpwnam("nobody")
-os.setgroups([])
-os.setgid(nobody.pw_gid)
-os.setuid(nobody.pw_uid)
-libc = ctypes.CDLL(None)
-while True:
-    libc.renameat2(-100, sys.argv[1].encode(), -100, sys.argv[2].encode(), 2)
-"""
 
 
 @pytest.fixture
@@ -90,18 +75,6 @@ def test_no_control_character_reaches_a_terminal(recording: Path, command: str) 
 
     assert "red" in told
     assert set() == {character for character in told if not character.isprintable()} - {"\n"}
-
-
-@contextlib.contextmanager
-def swapping(directory: Path, *names: str) -> Iterator[None]:
-    """Have nobody swap two names of a directory meanwhile."""
-    swapper = subprocess.Popen([sys.executable, "-c", _SWAPPER, *names], cwd=directory)
-    try:
-        yield
-        assert swapper.poll() is None
-    finally:
-        swapper.kill()
-        swapper.wait()
 
 
 def test_who_owns_a_directory_above_loses_root_nothing(public_path: Path) -> None:

@@ -78,6 +78,21 @@ def test_out_of_files() -> None:
         until(lambda: before == open_files(server))
 
 
+@as_root
+def test_out_of_processes() -> None:
+    """Without a process for it, a scan fails in the same way."""
+    before = resource.getrlimit(resource.RLIMIT_NPROC)
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, before[1]))  # what the server inherits; root has no such limit
+    try:
+        with serving_one(LAKEFIELD, "--user=nobody") as server:
+            port_of(server)
+            server.process.send_signal(signal.SIGHUP)
+            until(lambda: {"start": 1, "last": 0} == failures(server))
+            assert "a scan cannot be started: Resource temporarily unavailable; the last good scan stays" in server.log
+    finally:
+        resource.setrlimit(resource.RLIMIT_NPROC, before)
+
+
 def test_hangs() -> None:
     """A scan that hangs is killed at its deadline, and holds up neither the next one nor SIGTERM."""
     with answering("--scan-timeout=15") as server:
