@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
+from vmxd import cli
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 HOSTS: Final = REPOSITORY / "tests" / "hosts"
@@ -89,7 +95,57 @@ def deploy_module(name: str) -> Any:  # noqa: ANN401 (any module)
         raise
 
 
-def vmxd(*arguments: str | os.PathLike[str], **options: object) -> subprocess.CompletedProcess[str]:
+def vmxd(
+    *arguments: str | os.PathLike[str],
+    input: str | None = None,  # noqa: A002 (as in subprocess.run)
+    **options: object,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of vmxd within this process, with stdin, stdout and stderr of its own, and return what it printed.
+
+    A command that serves, or gets options of subprocess.run, is a program of its own, at ten times the cost.
+    """
+    given = [os.fspath(argument) for argument in arguments]
+    if options or "serve" in given:
+        return vmxd_program(*given, input=input, **options)
+    handler = signal.getsignal(signal.SIGTERM)
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        stdin.write((input or "").encode())
+        stdin.seek(0)
+        try:
+            with _standard_files(stdin.fileno(), stdout.fileno(), stderr.fileno()):
+                code = cli.main(given)
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 0
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        outputs = []
+        for file in (stdout, stderr):
+            file.seek(0)
+            outputs.append(file.read().decode())
+    return subprocess.CompletedProcess(["vmxd", *given], code, *outputs)
+
+
+@contextlib.contextmanager
+def _standard_files(*files: int) -> Iterator[None]:
+    """Put files in the place of the descriptors 0 to 2, and of what Python has for them, until the block ends."""
+    before, streams = [os.dup(number) for number in range(len(files))], (sys.stdin, sys.stdout, sys.stderr)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    try:
+        with (
+            open(0, closefd=False) as sys.stdin,
+            open(1, "w", closefd=False) as sys.stdout,
+            open(2, "w", errors="backslashreplace", closefd=False) as sys.stderr,
+        ):
+            yield
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = streams
+        for number, file in enumerate(before):
+            os.dup2(file, number)
+            os.close(file)
+
+
+def vmxd_program(*arguments: str | os.PathLike[str], **options: object) -> subprocess.CompletedProcess[str]:
     """Run vmxd as a program of its own and return what it printed, as text."""
     command = [sys.executable, "-m", "vmxd", *(os.fspath(argument) for argument in arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **options)  # type: ignore[call-overload, no-any-return]
@@ -109,7 +165,7 @@ def is_root() -> bool:
 def unprivileged_vmxd(*arguments: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:
     """Run vmxd without any privilege: as nobody where the tests run as root, else as who they are."""
     if not is_root():
-        return vmxd(*arguments)
+        return vmxd_program(*arguments)
     command = [sys.executable, "-c", _AS_NOBODY, *(os.fspath(argument) for argument in arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
