@@ -21,10 +21,15 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 (handed through)
         super().__init__(**{"usage": "%(prog)s [options]", **options, "allow_abbrev": False})
+        self.list_argument: str | None = None
+        """The dest of a last argument with nargs="*": argparse gives it nothing that follows an option in between."""
 
     def parse_known_args(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
         """Parse, and let nothing be left over: the parser of a command knows best what could have been meant."""
         parsed, left = super().parse_known_args(*arguments, **options)
+        if self.list_argument and all(word == "-" or not word.startswith("-") for word in left):
+            getattr(parsed, self.list_argument).extend(left)
+            left = []
         if left:
             raise self._left_over(left[0])
         return parsed, left

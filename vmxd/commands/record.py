@@ -6,16 +6,17 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from vmxd.commands import EXIT_FINE
-from vmxd.commands.output import say
+from vmxd.commands.output import say, write
 from vmxd.commands.parser import Commands, host_options
 from vmxd.errors import UsageError
 from vmxd.host.cpus import CPUINFO, redact_cpuinfo
 from vmxd.host.files import Files
 from vmxd.host.msr import SWEEP, MsrDevices
-from vmxd.host.record import write_recording
+from vmxd.host.record import archive_recording, write_recording
 from vmxd.host.recording import KERNEL
 from vmxd.host.root import read_host
 from vmxd.model.facts import Host, Source
@@ -25,6 +26,7 @@ examples:
   vmxd record /tmp/host                of this machine, as root
   vmxd record --collector.nested DIR   with what KVM offers to guests
   vmxd show --root /tmp/host           look at it, here or on another machine
+  vmxd record - > host.tar             as a tar archive
   vmxd record --from VBox.log DIR      of a machine that is out of reach
 """
 
@@ -41,7 +43,9 @@ def add(commands: Commands) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument(
-        "directory", metavar="DIR", help="directory to write; a link there is refused, a parent that is missing made"
+        "directory",
+        metavar="DIR",
+        help="directory to write; a link there is refused, a parent that is missing made; - prints a tar archive",
     )
     parser.add_argument(
         "--sweep",
@@ -67,8 +71,16 @@ def run(arguments: argparse.Namespace) -> int:
     devices = MsrDevices(files, sweep=True) if arguments.sweep else None
     host = read_host(arguments.root, arguments.cpus, arguments.skip_isolated, devices, nested=arguments.nested)
     say(host.notes)
-    write_recording(files, host, arguments.directory)
+    _hand_out(arguments.directory, files, host, {})
     return EXIT_FINE
+
+
+def _hand_out(directory: str, files: Files | None, host: Host, contents: Mapping[str, bytes]) -> None:
+    """Write a recording into a directory, or as an archive to standard output. Raises VmxdError."""
+    if directory == "-":
+        write(archive_recording(files, host, contents))
+    else:
+        write_recording(files, host, directory, contents)
 
 
 def _import(arguments: argparse.Namespace) -> int:
@@ -93,7 +105,7 @@ def _import(arguments: argparse.Namespace) -> int:
         excluded=(),
         readings=found.readings,
     )
-    write_recording(None, host, arguments.directory, contents)
+    _hand_out(arguments.directory, None, host, contents)
     say(found.left_out)
     return EXIT_FINE
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from vmxd.errors import RootError, VmxdError
 from vmxd.fleet.model import UNDECIDED, UNREAD, Fleet, FleetHost, Kind, Parameters, parameters_of
 from vmxd.host.files import Files
-from vmxd.host.recording import is_recording
-from vmxd.host.recording_text import MSR_FILE
+from vmxd.host.recording import is_recording, read_failure
+from vmxd.host.recording_text import FAILURE_FILE, MSR_FILE
 from vmxd.host.root import read_host
 from vmxd.model.decode import decode
 from vmxd.model.facts import Host, KvmMsrs, Missing, Spans
@@ -41,7 +41,7 @@ def read_recordings(directory: str, progress: Progress) -> Fleet:
             f"{directory} is one recording, not a directory of them",
             f"give the directory that it is in, or look at it alone: vmxd show --root {directory}",
         )
-    if not any(is_recording(Files(os.path.join(directory, name))) for name in names):
+    if not any(_is_of_a_host(Files(os.path.join(directory, name))) for name in names):
         raise RootError(
             f"{directory} has no recordings", f"make one for each host: vmxd record {Path(directory, 'HOST')}"
         )
@@ -59,6 +59,11 @@ def _is_host(entry: os.DirEntry[str]) -> bool:
     return not entry.name.startswith(".") and (entry.is_dir() or is_lost)
 
 
+def _is_of_a_host(files: Files) -> bool:
+    """Whether a directory is a recording, or says why there is none."""
+    return is_recording(files) or files.has(FAILURE_FILE)
+
+
 class Reader:
     """Reads recordings one by one; what equal facts mean is worked out once.
 
@@ -73,6 +78,8 @@ class Reader:
     def read(self, name: str, root: str) -> FleetHost:
         """Read one recording as a host of that name."""
         try:
+            if (reason := read_failure(Files(root))) is not None:
+                return FleetHost(name, reason=f"it could not be recorded: {reason}")
             if not is_recording(Files(root)):
                 return FleetHost(name, reason=f"{root} is no recording: it has no {MSR_FILE}")
             host = read_host(root)

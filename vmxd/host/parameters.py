@@ -22,6 +22,12 @@ def parameter_files(files: Files) -> list[str]:
     return [f"{DIRECTORY}/{name}" for name in files.list_directory(DIRECTORY) or () if _NAME.fullmatch(name)]
 
 
+def is_parameter_file(name: str) -> bool:
+    """Whether a path is one that a parameter may have."""
+    directory, _, parameter = name.rpartition("/")
+    return directory == DIRECTORY and _NAME.fullmatch(parameter) is not None
+
+
 def read_parameters(files: Files) -> dict[str, Parameter] | Missing:
     """Read the parameters by name: Y and N as booleans, numbers as such, other text as it is. Raises RootError.
 

@@ -1,4 +1,4 @@
-"""Write a recording, which replaces an older one in one step.
+"""Write a recording, or why there is none, which replaces an older one in one step.
 
 Root writes into directories that others may own. The parent of the destination is opened once, and all that follows is
 relative to that descriptor: whoever swaps a directory for a link meanwhile changes nothing. The new tree grows in a
@@ -16,29 +16,54 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from vmxd import cpulist
 from vmxd.errors import RootError
-from vmxd.host import cpus
+from vmxd.host import archive, cpus
 from vmxd.host.files import Files
 from vmxd.host.parameters import MODULES, parameter_files
 from vmxd.host.recording import COPIED
-from vmxd.host.recording_text import KVM_FILE, MSR_FILE, MSR_FIRST_LINE, format_kvm_text, format_msr_text
+from vmxd.host.recording_text import (
+    FAILURE_FILE,
+    FAILURE_FIRST_LINE,
+    KVM_FILE,
+    MSR_FILE,
+    MSR_FIRST_LINE,
+    format_failure_text,
+    format_kvm_text,
+    format_msr_text,
+)
 from vmxd.host.syscalls import exchange
 from vmxd.model.facts import Failed, Host, Missing, Spans
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_ENTRIES: Final = frozenset(name.partition("/")[0] for name in (MSR_FILE, KVM_FILE, cpus.CPUINFO, *COPIED))
+_ENTRIES: Final = frozenset(
+    name.partition("/")[0] for name in (MSR_FILE, KVM_FILE, FAILURE_FILE, cpus.CPUINFO, *COPIED)
+)
 _LISTED_VALUE: Final = re.compile(rb"^[0-9a-f]+:.*=0x", re.MULTILINE)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _HINT_NEW: Final = "name a new directory; vmxd replaces recordings only"
 
 
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """What is written: files by path, empty directories; when MSRs were read; whether any RDMSR was executed."""
+
+    files: Mapping[str, bytes]
+    directories: tuple[str, ...]
+    read_at: float
+    answered: bool
+
+
+_NOTHING: Final[Mapping[str, bytes]] = MappingProxyType({})
+
+
 def write_recording(
-    files: Files | None, host: Host, destination: str, contents: Mapping[str, bytes] = MappingProxyType({})
+    files: Files | None, host: Host, destination: str, contents: Mapping[str, bytes] = _NOTHING
 ) -> None:
     """Write a host that was read from ``files``; ``destination`` is all old or all new at any moment.
 
@@ -46,17 +71,36 @@ def write_recording(
     Replaces a recording or an empty directory and nothing else; not a recording with values by one that has no answer.
     Raises RootError.
     """
+    _write(_tree(files, host, contents), destination)
+
+
+def write_failure(reason: str, destination: str) -> None:
+    """Write that a host could not be recorded; an older recording that has values is kept. Raises RootError."""
+    _write(_Tree({FAILURE_FILE: format_failure_text(reason).encode()}, (), 0, answered=False), destination)
+
+
+def archive_recording(files: Files | None, host: Host, contents: Mapping[str, bytes] = _NOTHING) -> bytes:
+    """Return a host as a tar archive of its recording; the arguments are write_recording()'s. Raises RootError."""
+    tree = _tree(files, host, contents)
+    return archive.pack(tree.files, tree.directories, tree.read_at)
+
+
+def _tree(files: Files | None, host: Host, contents: Mapping[str, bytes]) -> _Tree:
+    directories = () if host.kvm_parameters is Missing.NOT_RECORDED else (MODULES,)
+    return _Tree({**_contents(host, files), **contents}, directories, host.read_at, has_answered(host))
+
+
+def _write(tree: _Tree, destination: str) -> None:
     try:
-        everything = {**_contents(host, files), **contents}
         with _parent(destination) as (parent, name):
-            _check(parent, name, host, destination)
+            _check(parent, name, destination, answered=tree.answered)
             with _scratch(parent, name) as scratch:
                 os.mkdir("new", dir_fd=scratch)
                 ours = _inode(scratch, "new")
                 try:
                     with _opened("new", _DIRECTORY, scratch) as new:
-                        _write_tree(new, everything, host)
-                    _put_in_place(scratch, parent, name, host, destination)
+                        _write_tree(new, tree)
+                    _put_in_place(scratch, parent, name, destination, answered=tree.answered)
                 finally:
                     for entry in ("new", "old"):
                         if _inode(scratch, entry) == ours:
@@ -116,14 +160,14 @@ def _open_or_make(path: str) -> int:
             return os.open(name, _DIRECTORY, dir_fd=parent)
 
 
-def _check(directory: int, name: str, host: Host, shown: str) -> bool:
+def _check(directory: int, name: str, shown: str, *, answered: bool) -> bool:
     """Whether there is something to be exchanged. Raises RootError, saying why, if it must not be replaced."""
     try:
         if stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
             raise RootError(f"{shown} is a link, which vmxd does not follow", "name the directory that it leads to")
         with _opened(name, _DIRECTORY, directory) as old:
             entries = os.listdir(old)
-            text = _first_bytes(old) if MSR_FILE in entries else b""
+            text = _first_bytes(old, MSR_FILE if MSR_FILE in entries else FAILURE_FILE)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -133,25 +177,25 @@ def _check(directory: int, name: str, host: Host, shown: str) -> bool:
         return False
     if extra := set(entries) - _ENTRIES:
         raise RootError(f"{shown} has {min(extra)!r}, which is of no recording", _HINT_NEW)
-    if not text.startswith(f"{MSR_FIRST_LINE}\n".encode()):
+    if not text.startswith((f"{MSR_FIRST_LINE}\n".encode(), f"{FAILURE_FIRST_LINE}\n".encode())):
         raise RootError(f"{shown} is no recording", _HINT_NEW)
-    if not _answered(host) and _LISTED_VALUE.search(text):
+    if not answered and _LISTED_VALUE.search(text):
         raise RootError(
             f"no MSR could be read, so the older recording in {shown} was kept", "vmxd show says why none could be"
         )
     return True
 
 
-def _first_bytes(directory: int) -> bytes:
-    """Read the beginning of an msr.txt, b"" if that is no file."""
+def _first_bytes(directory: int, name: str) -> bytes:
+    """Read the beginning of a file, b"" if there is none."""
     try:
-        with _opened(MSR_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, directory) as fd:
+        with _opened(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, directory) as fd:
             return os.read(fd, 1 << 16) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
     except OSError:
         return b""
 
 
-def _answered(host: Host) -> bool:
+def has_answered(host: Host) -> bool:
     """Whether any RDMSR was executed at all: it gave a value, or faulted."""
     readings = (span.reading for by_cpu in host.readings.values() for span in Spans.of(by_cpu).spans)
     return any(isinstance(reading, int) or reading == Failed("EIO") for reading in readings)
@@ -173,18 +217,18 @@ def _scratch(parent: int, name: str) -> Iterator[int]:
             os.rmdir(scratch, dir_fd=parent)
 
 
-def _write_tree(directory: int, contents: dict[str, bytes], host: Host) -> None:
+def _write_tree(directory: int, tree: _Tree) -> None:
     """Write files below a directory that is nobody else's yet."""
-    if host.kvm_parameters is not Missing.NOT_RECORDED:
-        _make_directories(MODULES, directory)
-    for name, data in contents.items():
+    for name in tree.directories:
+        _make_directories(name, directory)
+    for name, data in tree.files.items():
         _make_directories(os.path.dirname(name), directory)
         with open(name, "wb", opener=lambda path, _: os.open(path, _CREATE, 0o666, dir_fd=directory)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
             if name == MSR_FILE:
-                os.utime(file.fileno(), (host.read_at, host.read_at))
+                os.utime(file.fileno(), (tree.read_at, tree.read_at))
 
 
 def _make_directories(path: str, directory: int) -> None:
@@ -194,7 +238,7 @@ def _make_directories(path: str, directory: int) -> None:
             os.mkdir("/".join(parts[:length]), dir_fd=directory)
 
 
-def _put_in_place(scratch: int, parent: int, name: str, host: Host, shown: str) -> None:
+def _put_in_place(scratch: int, parent: int, name: str, shown: str, *, answered: bool) -> None:
     """Move scratch/new to its place; what was there comes out as scratch/old, and is removed if it is a recording.
 
     Raises RootError if it is none: it returns to its place, or stays in the scratch directory if even that fails.
@@ -210,7 +254,7 @@ def _put_in_place(scratch: int, parent: int, name: str, host: Host, shown: str) 
     os.rename("new", "old", src_dir_fd=scratch, dst_dir_fd=scratch)
     precious = _inode(scratch, "old")
     try:
-        _check(scratch, "old", host, shown)
+        _check(scratch, "old", shown, answered=answered)
     except RootError as error:
         with contextlib.suppress(OSError):
             exchange("old", scratch, name, parent)

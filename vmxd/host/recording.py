@@ -7,8 +7,15 @@ from typing import Final
 
 from vmxd.errors import RootError
 from vmxd.host import changes, cpus
-from vmxd.host.files import Files
-from vmxd.host.recording_text import KVM_FILE, MSR_FILE, parse_kvm_text, parse_msr_text
+from vmxd.host.files import Files, printable
+from vmxd.host.recording_text import (
+    FAILURE_FILE,
+    KVM_FILE,
+    MSR_FILE,
+    parse_failure_text,
+    parse_kvm_text,
+    parse_msr_text,
+)
 from vmxd.model.facts import Failed, KvmMsrs, Missing, Spans
 
 KERNEL: Final = "proc/sys/kernel/osrelease"
@@ -23,8 +30,12 @@ COPIED: Final = (
 )
 """Files that a recording has as they are, if the host has them. No serial number, no host name, no address."""
 
-_MSR_TEXT_MAX: Final = 4 << 20
+MSR_TEXT_MAX: Final = 4 << 20
 """Bytes: 21 MSRs with a value of their own on each of 8,192 CPUs."""
+
+
+REASON_MAX: Final = 300
+"""Characters of the reason why a host could not be recorded."""
 
 
 def is_recording(files: Files) -> bool:
@@ -32,9 +43,16 @@ def is_recording(files: Files) -> bool:
     return files.has(MSR_FILE)
 
 
+def read_failure(files: Files) -> str | None:
+    """Read why a host could not be recorded, None if it was not tried or was recorded. Raises MalformedFileError."""
+    if files.has(MSR_FILE) or (text := files.read_text(FAILURE_FILE)) is None:
+        return None
+    return printable(parse_failure_text(text, files.path(FAILURE_FILE)), REASON_MAX)
+
+
 def read_recording(files: Files, online: Collection[int]) -> dict[int, Spans]:
     """Read msr.txt: MSR index -> CPU -> value or errno. Raises MalformedFileError, RootError."""
-    text = files.read_text(MSR_FILE, _MSR_TEXT_MAX)
+    text = files.read_text(MSR_FILE, MSR_TEXT_MAX)
     if text is None:
         raise RootError(f"{files.path(MSR_FILE)} cannot be followed", "it is a link to nowhere")
     return parse_msr_text(text, files.path(MSR_FILE), online)

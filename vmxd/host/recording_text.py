@@ -7,6 +7,8 @@ An MSR that is not listed was not recorded.
 kvm.txt starts with the line "# vmxd kvm recording 1"; then "listed:" and every MSR index that KVM listed, in hex, or
 the errno for which it listed none; then one VMX capability MSR a line with its value or an errno: "48b:
 0x000078ff00000000". A recording without this file was made without asking KVM.
+
+failure.txt is the only file of a host that could not be recorded: the line "# vmxd failure 1", then the reason.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from vmxd.tables import CAPABILITY_RANGE
 
 MSR_FILE: Final = "msr.txt"
 KVM_FILE: Final = "kvm.txt"
+FAILURE_FILE: Final = "failure.txt"
 MSR_FIRST_LINE: Final = "# vmxd msr recording 1"
+FAILURE_FIRST_LINE: Final = "# vmxd failure 1"
 
 _MSR_REMARK: Final = "# <msr index, hex>: <cpu list>=<value, hex, or errno name> ..."
 _KVM_FIRST_LINE: Final = "# vmxd kvm recording 1"
@@ -165,6 +169,20 @@ def format_kvm_text(answer: KvmMsrs | Failed) -> str:
     listed = " ".join(["listed:", *(f"{index:x}" for index in answer.listed)])
     values = (f"{index:03x}: {_format(reading)}" for index, reading in sorted(answer.readings.items()))
     return "\n".join((_KVM_FIRST_LINE, _KVM_REMARK, listed, *values, ""))
+
+
+def parse_failure_text(text: str, path: str) -> str:
+    """Read failure.txt: the reason. path: for the errors. Raises MalformedFileError."""
+    reasons: list[str] = []
+    end = _parse_lines(text, path, FAILURE_FIRST_LINE, reasons.append)
+    if len(reasons) != 1:
+        raise MalformedFileError(path, end, "it has not one reason")
+    return reasons[0]
+
+
+def format_failure_text(reason: str) -> str:
+    """Print the reason why a host could not be recorded in failure.txt's form."""
+    return f"{FAILURE_FIRST_LINE}\n{reason}\n"
 
 
 def _format(reading: Reading) -> str:

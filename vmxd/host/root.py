@@ -123,6 +123,10 @@ def _read_online(files: Files) -> tuple[int, ...]:
     try:
         return cpus.read_online(files)
     except RootError as error:
+        if (reason := recording.read_failure(files)) is not None:
+            raise RootError(
+                f"{files.root} could not be recorded: {reason}", "try again: vmxd fleet collect, or vmxd record there"
+            ) from error
         names = files.list_directory(".") or ()
         if any(files.has(f"{name}/{MSR_FILE}") for name in names):
             raise RootError(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmxd.commands.fleet import baseline, changes, diff, history, lacks, pools, report, summary
+from vmxd.commands.fleet import baseline, changes, collect, diff, history, lacks, pools, report, summary
 from vmxd.commands.parser import Commands
 
 _EPILOG: Final = """
 examples:
   vmxd fleet summary --recordings hosts
       what is there, and what cannot be told
+  vmxd fleet collect hosts --sudo db-1 db-2
+      such a directory, by ssh
   vmxd fleet has --prometheus http://prom:9090 "missing features: vmx-pml"
       where a VM can go that did not start
 """
 
-QUESTIONS: Final = (summary, lacks, baseline, pools, diff, changes, history, report)
+QUESTIONS: Final = (summary, lacks, baseline, pools, diff, changes, history, report, collect)
 """In the order of --help."""
 
 

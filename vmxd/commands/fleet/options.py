@@ -67,18 +67,19 @@ def prometheus_options(source: argparse._ActionsContainer, options: Parser, *, r
     )
     options.add_argument("--at", metavar="TIME", help="as of then: 2026-11-01T12:30:00Z or a Unix time (default: now)")
     options.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help=f"of the whole answer (default: {_TIMEOUT:g})"
+        "--timeout", type=seconds, metavar="SECONDS", help=f"of the whole answer (default: {_TIMEOUT:g})"
     )
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """Read a number of seconds, as the type of an option. Raises ArgumentTypeError."""
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = 0
-    if not 0 < seconds <= 3600:
+        number = 0
+    if not 0 < number <= 3600:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 3600")
-    return seconds
+    return number
 
 
 def group_options() -> Parser:
@@ -119,8 +120,8 @@ def read_fleet(arguments: argparse.Namespace, nested: Sequence[str] = ()) -> Fle
     """
     if arguments.prometheus is None:
         check_recordings(arguments)
-        with _status():
-            return read_recordings(arguments.recordings, lambda done, count: _show(f"{done} of {count} hosts"))
+        with status_line():
+            return read_recordings(arguments.recordings, lambda done, count: show_status(f"{done} of {count} hosts"))
     with chosen_api(arguments) as api:
         return ask(api, Asked(chosen_matchers(arguments), chosen_time(arguments), tuple(nested)))
 
@@ -159,7 +160,7 @@ def chosen_api(arguments: argparse.Namespace) -> Iterator[Api]:
     config = load(arguments.http_config_file) if arguments.http_config_file else HttpConfig()
     config = replace(config, headers={**config.headers, **parse_headers(arguments.headers or ())})
     api = Api(arguments.prometheus, config, arguments.timeout or _TIMEOUT)
-    with contextlib.closing(api), _status(f"asking {api.url} …"):
+    with contextlib.closing(api), status_line(f"asking {api.url} …"):
         yield api
 
 
@@ -189,16 +190,16 @@ def chosen_span(arguments: argparse.Namespace) -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def _status(text: str = "") -> Iterator[None]:
+def status_line(text: str = "") -> Iterator[None]:
     """Have a line on a terminal for as long as the block lasts, however it ends."""
-    _show(text)
+    show_status(text)
     try:
         yield
     finally:
-        _show("")
+        show_status("")
 
 
-def _show(text: str) -> None:
+def show_status(text: str) -> None:
     """Put a text into the line of a terminal, in place of the last."""
     if os.isatty(2):
         with contextlib.suppress(OSError):

@@ -71,8 +71,8 @@ function _shtab_vmxd_using
   test "$_shtab_vmxd_cmdpath" = "$argv"
 end
 
-set -g _shtab_vmxd_commands serve record show explain diff metrics check features platforms fleet 'fleet summary' 'fleet lacks' 'fleet has' 'fleet baseline' 'fleet pools' 'fleet diff' 'fleet changes' 'fleet history' 'fleet report'
-set -g _shtab_vmxd_opts_with_value --at --by --class --cpu-model --cpus --feature.exclude --feature.include --format --from --header --http.config.file --kernel --kvm-parameter --lacks --log.format --log.level --model --only --output --profile --profile-dir --prometheus --recordings --require --rescan-request --root --scan-timeout --selector --signature --since --timeout --user --view --vm --web.config.file --web.listen-address --web.telemetry-path -o
+set -g _shtab_vmxd_commands serve record show explain diff metrics check features platforms fleet 'fleet summary' 'fleet lacks' 'fleet has' 'fleet baseline' 'fleet pools' 'fleet diff' 'fleet changes' 'fleet history' 'fleet report' 'fleet collect'
+set -g _shtab_vmxd_opts_with_value --at --by --class --connect-timeout --cpu-model --cpus --feature.exclude --feature.include --format --from --header --http.config.file --inventory --jobs --kernel --kvm-parameter --lacks --log.format --log.level --model --only --output --profile --profile-dir --prometheus --python --recordings --require --rescan-request --root --scan-timeout --selector --signature --since --ssh-option --timeout --user --view --vm --web.config.file --web.listen-address --web.telemetry-path -o
 
 complete -c vmxd -e
 complete -c vmxd -f
@@ -300,3 +300,15 @@ complete -c vmxd -n '_shtab_vmxd_using fleet report' -l recordings -xka "(__fish
 complete -c vmxd -n '_shtab_vmxd_using fleet report' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'replace FILE in one step'
 complete -c vmxd -n '_shtab_vmxd_using fleet report' -l csv -d 'a row for each host'
 complete -c vmxd -n '_shtab_vmxd_using fleet report' -l json -d docs/schema/fleet-report-1.json
+complete -c vmxd -n '_shtab_vmxd_using fleet; and test $_shtab_vmxd_npos -eq 0' -a collect -d 'record hosts by ssh, without installing anything there'
+complete -c vmxd -n '_shtab_vmxd_using fleet collect' -s h -l help -d 'show this help message and exit'
+complete -c vmxd -n '_shtab_vmxd_using fleet collect' -l inventory -xka "(__fish_complete_path (commandline -ct))" -d 'an inventory of Ansible, as ansible-inventory reads it'
+complete -c vmxd -n '_shtab_vmxd_using fleet collect' -l sudo -d 'become root there by sudo -n, which asks no password'
+complete -c vmxd -n '_shtab_vmxd_using fleet collect' -l python -x -d 'the Python there (default: python3)'
+complete -c vmxd -n '_shtab_vmxd_using fleet collect' -l ssh-option -x -d 'as after ssh -o: Port=2222, ProxyJump=bastion'
+complete -c vmxd -n '_shtab_vmxd_using fleet collect' -l jobs -x -d 'hosts at a time (default: 16)'
+complete -c vmxd -n '_shtab_vmxd_using fleet collect' -l connect-timeout -x -d 'of a connection (default: 10)'
+complete -c vmxd -n '_shtab_vmxd_using fleet collect' -l timeout -x -d 'of one host'"'"'s answer (default: 60)'
+complete -c vmxd -n '_shtab_vmxd_using fleet collect' -l skip-isolated -d 'leave CPUs of the kernel'"'"'s isolcpus alone'
+complete -c vmxd -n '_shtab_vmxd_using fleet collect' -l collector.nested -d 'ask KVM there what it gives to guests'
+complete -c vmxd -n '_shtab_vmxd_using fleet collect; and test $_shtab_vmxd_npos -eq 0' -ka "(__fish_complete_directories)" -d 'where the recordings are'
