@@ -49,6 +49,10 @@ class Kind:
     stale: bool = False
 
 
+KERNEL = "6.12.57+deb13-amd64"
+"""Of hosts whose recording has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """A host's page in the text format, plain and as gzip."""
@@ -76,7 +80,7 @@ def _set_up(kind: Kind, host: Host) -> Host:
     cpus = {
         number: replace(cpu, microcode=cpu.microcode or kind.microcode or None) for number, cpu in host.cpus.items()
     }
-    return replace(host, cpus=cpus, readings=readings, read_at=time.time())
+    return replace(host, cpus=cpus, readings=readings, kernel=host.kernel or KERNEL, read_at=time.time())
 
 
 def _without(bit: int, column: Mapping[int, Reading]) -> dict[int, Reading]:

@@ -10,12 +10,13 @@ from typing import Final
 
 from bench.report import Goal, number, print_table
 from vmxd.fleet.api import Api
+from vmxd.fleet.guests import fleet_as_guests
 from vmxd.fleet.lacks import sort_hosts
 from vmxd.fleet.model import Fleet
 from vmxd.fleet.prometheus import Asked, read_prometheus
 from vmxd.fleet.summary import Summary
-from vmxd.model.answers import View
 from vmxd.model.profiles import cpu_model_profile
+from vmxd.tables import FEATURES
 
 ROUNDS: Final = 3
 SECONDS_MAX: Final = 2.0
@@ -23,9 +24,9 @@ BYTES_MAX: Final = 5_000_000
 
 QUESTIONS: Final[dict[str, Callable[[Fleet], object]]] = {
     "summary": lambda fleet: Summary(fleet).document(),
-    "lacks posted_intr": lambda fleet: sort_hosts(fleet, ["posted_intr"], View.HARDWARE).document(),
+    "lacks posted_intr": lambda fleet: sort_hosts(fleet_as_guests(fleet), ["posted_intr"]).document(),
     "lacks --cpu-model SapphireRapids-v2": lambda fleet: sort_hosts(
-        fleet, cpu_model_profile("SapphireRapids-v2").features, View.HARDWARE
+        fleet_as_guests(fleet), cpu_model_profile("SapphireRapids-v2").features
     ).document(),
 }
 
@@ -48,7 +49,7 @@ def measure(url: str, answer: Callable[[Fleet], object]) -> Cost:
     for _ in range(ROUNDS):
         with closing(Api(url, timeout=600)) as api:
             begin, cpu = time.perf_counter(), time.process_time()
-            fleet = read_prometheus(api, Asked())
+            fleet = read_prometheus(api, Asked(nested=tuple(FEATURES), parameters=True))
             answer(fleet)
             seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
             costs.append(Cost(seconds, cpu, api.received, api.queries, len(fleet.hosts), len(fleet.kinds)))

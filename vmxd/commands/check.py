@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmxd.commands import EXIT_CANNOT_TELL, EXIT_FINE, EXIT_NO
 from vmxd.commands.output import say, terminal_width, write, write_lines
-from vmxd.commands.parser import Commands, host_options, profile_options
+from vmxd.commands.parser import Commands, host_options, profile_options, what_if_options
 from vmxd.commands.profiles import chosen_profiles
 from vmxd.commands.scanning import scan_chosen
 from vmxd.commands.vms import vm_option
@@ -45,7 +45,7 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "check",
-        parents=[host_options(), profile_options()],
+        parents=[host_options(), profile_options(), what_if_options()],
         help="ask whether a host has features, fits profiles or CPU models",
         description="Print a status line, then one line for each reason against or unknown. "
         "Where nothing is asked for, --consistent and --usable are meant.",
@@ -74,21 +74,6 @@ def add(commands: Commands) -> None:
         choices=("hardware", "guest", "nested"),
         help="features of the hardware, or those that a guest gets: as KVM answered, else as its kernel and parameters "
         "lead to expect; nested: as KVM answers, and nothing else (default: guest for --cpu-model, else hardware)",
-    )
-    parser.add_argument(
-        "--kernel",
-        type=_release,
-        metavar="RELEASE",
-        help="what a guest would get with this release of Linux, as in 6.12",
-    )
-    parser.add_argument(
-        "--kvm-parameter",
-        dest="kvm_parameters",
-        action="append",
-        default=[],
-        type=_parameter,
-        metavar="NAME=VALUE",
-        help="what a guest would get with this parameter of kvm_intel, as in eptad=N; may be given more than once",
     )
     parser.add_argument("--json", action="store_true", help="print JSON (docs/schema/check-1.json)")
     parser.add_argument("--list-profiles", action="store_true", help="list all profiles and stop")
@@ -145,38 +130,6 @@ def _view_of(question: str) -> View:
     from vmxd.model.answers import View
 
     return View.GUEST if question == "cpu-model" else View.HARDWARE
-
-
-def _release(text: str) -> str:
-    from vmxd.model.release import is_release
-
-    if not is_release(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no release of Linux, as 6.12 is")
-    return text
-
-
-def _parameter(text: str) -> tuple[str, bool | int | str]:
-    from vmxd.model.guest import PARAMETERS
-    from vmxd.tables.find import closest
-
-    name, equals, value = text.partition("=")
-    if not equals or not value:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, as eptad=N is")
-    if name not in PARAMETERS:
-        close = ", ".join(closest(name, PARAMETERS))
-        raise argparse.ArgumentTypeError(
-            f"kvm_intel has no parameter {name!r}{f'; close are: {close}' if close else ''}"
-        )
-    if isinstance(PARAMETERS[name].default, int) and not isinstance(PARAMETERS[name].default, bool):
-        if not value.isdecimal():
-            raise argparse.ArgumentTypeError(f"{name} is a number, not {value!r}")
-        return name, int(value)
-    if value.casefold() in _BOOLEANS:
-        return name, _BOOLEANS[value.casefold()]
-    raise argparse.ArgumentTypeError(f"{name} is Y or N, not {value!r}")
-
-
-_BOOLEANS: Final = {"y": True, "1": True, "on": True, "n": False, "0": False, "off": False}
 
 
 def _asked(arguments: argparse.Namespace) -> Iterator[tuple[str, Profile]]:

@@ -147,6 +147,66 @@ def profile_options() -> Parser:
     return parent
 
 
+def what_if_options() -> Parser:
+    """Return the options that ask what a guest would get, as a parent for a command's parser."""
+    options = Parser(add_help=False)
+    options.add_argument(
+        "--kernel",
+        type=release,
+        metavar="RELEASE",
+        help="what a guest would get with this release of Linux, as in 6.12",
+    )
+    parameter_option(options)
+    return options
+
+
+def parameter_option(options: argparse._ActionsContainer) -> None:
+    """Add the option that names a parameter of kvm_intel."""
+    options.add_argument(
+        "--kvm-parameter",
+        dest="kvm_parameters",
+        action="append",
+        default=[],
+        type=parameter,
+        metavar="NAME=VALUE",
+        help="what a guest would get with this parameter of kvm_intel, as in eptad=N; may be given more than once",
+    )
+
+
+def release(text: str) -> str:
+    """Check a release of Linux that was given."""
+    from vmxd.model.release import is_release
+
+    if not is_release(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no release of Linux, as 6.12 is")
+    return text
+
+
+def parameter(text: str) -> tuple[str, bool | int | str]:
+    """Parse a parameter that was given, NAME=VALUE."""
+    from vmxd.model.guest import PARAMETERS
+    from vmxd.tables.find import closest
+
+    name, equals, value = text.partition("=")
+    if not equals or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, as eptad=N is")
+    if name not in PARAMETERS:
+        close = ", ".join(closest(name, PARAMETERS))
+        raise argparse.ArgumentTypeError(
+            f"kvm_intel has no parameter {name!r}{f'; close are: {close}' if close else ''}"
+        )
+    if isinstance(PARAMETERS[name].default, int) and not isinstance(PARAMETERS[name].default, bool):
+        if not value.isdecimal():
+            raise argparse.ArgumentTypeError(f"{name} is a number, not {value!r}")
+        return name, int(value)
+    if value.casefold() in _BOOLEANS:
+        return name, _BOOLEANS[value.casefold()]
+    raise argparse.ArgumentTypeError(f"{name} is Y or N, not {value!r}")
+
+
+_BOOLEANS: Final = {"y": True, "1": True, "on": True, "n": False, "0": False, "off": False}
+
+
 def feature_options() -> Parser:
     """Make the options that choose which features have series of their own, as a parent for a command's parser."""
     parent = Parser(add_help=False)

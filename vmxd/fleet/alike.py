@@ -64,8 +64,8 @@ class Known:
         return dict(sorted((failed | nothing).items()))
 
 
-def sort_out(hosts: Iterable[FleetHost], among: Features = ALL) -> Known:
-    """Sort hosts by what is known of them. among: the features that matter."""
+def sort_out(hosts: Iterable[FleetHost]) -> Known:
+    """Sort hosts by what is known of them."""
     sets: dict[Kind, tuple[Features, Features]] = {}
     alike: dict[tuple[Features, Features], list[FleetHost]] = {}
     failed: dict[tuple[Features, Features], list[FleetHost]] = {}
@@ -76,8 +76,8 @@ def sort_out(hosts: Iterable[FleetHost], among: Features = ALL) -> Known:
             continue
         if host.kind not in sets:
             known = host.kind.features
-            has = among.intersection(name for name, value in known.items() if value)
-            sets[host.kind] = has, among.intersection(known) - has
+            has = frozenset(name for name, value in known.items() if value)
+            sets[host.kind] = has, frozenset(known) - has
         has, lacks = sets[host.kind]
         if host.failed:
             failed.setdefault((frozenset(), lacks), []).append(host)

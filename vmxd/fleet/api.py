@@ -115,7 +115,7 @@ class Api:
             ) from error
 
     def _unlabelled(self, expression: str, label: str) -> PrometheusError:
-        metric = expression.partition("{")[0]
+        metric = expression.partition("{")[0].rpartition(" ")[2].lstrip("(")
         return PrometheusError(
             f"{self.url} has a series of {metric} without the label {label}",
             "do metric_relabel_configs or labeldrop take it away?",

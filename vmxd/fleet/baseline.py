@@ -8,17 +8,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vmxd.fleet.alike import ALL, Alike, Features, common, in_order, sort_out, union
+from vmxd.fleet.alike import ALL, Alike, common, in_order, sort_out, union
 from vmxd.fleet.answer import Answer, Table
 from vmxd.fleet.groups import Grouped, unknown_table
 from vmxd.fleet.guest_cpu import Obstacle, model_names, next_model, satisfied_models
 from vmxd.fleet.model import FleetHost
 from vmxd.fleet.words import group_text, hosts_text, some
+from vmxd.model.answers import View
 from vmxd.tables import FEATURES
 from vmxd.views.json import Json
 
 SCHEMA: Final = "vmxd.fleet.baseline/1"
 _WIDTH: Final = 78
+_MODELS: Final = {
+    View.HARDWARE: "QEMU's CPU models whose VMX features the CPUs of all hosts have",
+    View.GUEST: "QEMU's CPU models whose VMX features all hosts give",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Baseline:
     features: what every one has on which it is known, at least one, and none is known to lack.
     doubtful: those of features that are not known on some hosts, with the number of these hosts.
     lacking: features that some hosts have and others lack, with the number of those that lack them, fewest first.
-    open: features that no host is known to have or to lack, of those that matter.
+    open: features that no host is known to have or to lack.
     unknown: hosts that are not wholly read, with the reason; they are not in hosts, and add nothing to doubtful.
     groups: the hosts of which something is known, by what that is.
     """
@@ -48,9 +53,9 @@ class Baseline:
         return tuple(name for name in self.features if name not in self.doubtful)
 
 
-def find_baseline(hosts: Iterable[FleetHost], among: Features = ALL) -> Baseline:
-    """Return the baseline of hosts. among: the features that matter."""
-    known = sort_out(hosts, among)
+def find_baseline(hosts: Iterable[FleetHost]) -> Baseline:
+    """Return the baseline of hosts."""
+    known = sort_out(hosts)
     everyone = (*known.alike, *known.failed)
     features = common(everyone)
     some_have = union(known.alike)
@@ -67,7 +72,7 @@ def find_baseline(hosts: Iterable[FleetHost], among: Features = ALL) -> Baseline
         features=in_order(features),
         doubtful={name: doubtful[name] for name in in_order(doubtful)},
         lacking={name: lacking[name] for name in sorted(in_order(lacking), key=lacking.__getitem__)},
-        open=in_order(among - seen) if known.alike else (),
+        open=in_order(ALL - seen) if known.alike else (),
         unknown=known.unknown,
         groups=everyone,
     )
@@ -89,15 +94,15 @@ class Found:
     beside: Found | None = None
 
 
-def find(hosts: Sequence[FleetHost], among: Features = ALL) -> Found:
-    """Answer for the hosts of a group. Models are judged by all features, since they want what no guest gets yet."""
-    baseline, whole = (find_baseline(hosts, each) for each in (among, ALL))
-    models = satisfied_models(whole.certain)
+def find(hosts: Sequence[FleetHost]) -> Found:
+    """Answer for the hosts of a group."""
+    baseline = find_baseline(hosts)
+    models = satisfied_models(baseline.certain)
     bare = tuple(host.name for host in hosts if host.status == "no_vmx")
     usable = [host for host in hosts if host.usable is not False]
     if baseline.features or not bare or not any(host.kind and not host.failed for host in usable):
-        return Found(baseline, models, next_model(whole.certain, whole.groups, models))
-    return Found(baseline, models, None, bare, find(usable, among))
+        return Found(baseline, models, next_model(baseline.certain, baseline.groups, models))
+    return Found(baseline, models, None, bare, find(usable))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,9 @@ class Baselines(Answer):
         return self.asked.labelled(columns, rows)
 
     def sentences(self) -> Iterator[str]:
-        """Say of which hosts the answer is, if those without VMX leave nothing in common."""
+        """Say how it is known, and of which hosts, if those without VMX leave nothing in common."""
+        if self.asked.sentence:
+            yield self.asked.sentence
         for value, found in self.found.items():
             if found.beside:
                 whose = "" if self.asked.by is None else f" of {group_text(value)}"
@@ -176,7 +183,7 @@ class Baselines(Answer):
         yield Table(("MSR", "features"), _rows("MSR", by_msr), f"{len(each.features)} {noun} that {having}{doubt}")
         yield Table(("lacked by", "features"), _rows("lacked by", by_count), f"{noun.capitalize()} that only some have")
         names = {size: [f"{name}," for name in model_names(models)] for size, models in by_size.items()}
-        yield Table(("wants", "models"), _rows("wants", names), "QEMU's CPU models whose VMX features all hosts have")
+        yield Table(("wants", "models"), _rows("wants", names), _MODELS[self.asked.fleet.view])
         if found.obstacle:
             rows = tuple(
                 (name, some(names, 3, count) if count else "not known of some host")
@@ -214,7 +221,7 @@ class Baselines(Answer):
 
 def answer(asked: Grouped) -> Baselines:
     """Find the baseline of each group."""
-    return Baselines(asked, {value: find(hosts, asked.among) for value, hosts in asked.groups.items()})
+    return Baselines(asked, {value: find(hosts) for value, hosts in asked.groups.items()})
 
 
 def _group(value: str | None, found: Found) -> Json:

@@ -11,8 +11,10 @@ import vmxd
 from vmxd.fleet.answer import Answer, Table
 from vmxd.fleet.model import FleetHost
 from vmxd.fleet.times import format_time
-from vmxd.fleet.words import UNKNOWN, features_text, few, hosts_text, some
+from vmxd.fleet.words import UNKNOWN, features_text, few, guests_sentence, hosts_text, known_by_host, some
+from vmxd.model.answers import View
 from vmxd.tables import FEATURES, msr_name
+from vmxd.views.guest_words import why_text
 from vmxd.views.json import Json
 
 SCHEMA: Final = "vmxd.fleet.diff/1"
@@ -21,7 +23,7 @@ _VALUES: Final = 2
 _UNKNOWN: Final = 40
 """Features that cannot be compared are named to people where there are no more of them; --json names them all."""
 
-FACTS: Final[Mapping[str, Callable[[FleetHost], str | None]]] = {
+_FACTS: Final[Mapping[str, Callable[[FleetHost], str | None]]] = {
     "status": lambda host: host.status,
     "model_name": lambda host: host.model_name,
     "signature": lambda host: host.signature,
@@ -36,12 +38,17 @@ FACTS: Final[Mapping[str, Callable[[FleetHost], str | None]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two: its name as it was typed, where its hosts come from, when, and these."""
+    """One of the two: its name as it was typed, where its hosts come from, when, and these.
+
+    is_asked: whether it is what these hosts would be with another kernel or other parameters: facts are not compared.
+    """
 
     name: str
     source: str
     taken_at: float
     hosts: tuple[FleetHost, ...]
+    view: View = View.HARDWARE
+    is_asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +97,9 @@ class Difference(Answer):
 
     facts: by name, each distinct value with its number of hosts. features: by name, where both are known.
     changed: the hosts of both sides that have one of these features on one side alone.
+    why: by feature, why guests do not get it where they do not, most hosts first.
     unknown: features that cannot be compared, by name, since of one side they are not known.
-    msrs: by index, the values of two single hosts; None where one has none.
+    msrs: by index, the values of two single hosts' hardware; None where one has none.
     """
 
     sides: tuple[Side, Side]
@@ -100,6 +108,7 @@ class Difference(Answer):
     changed: Mapping[str, Changed]
     unknown: Mapping[str, tuple[Counts, Counts]]
     msrs: Mapping[int, tuple[int | None, int | None]]
+    why: Mapping[str, tuple[str, ...]]
 
     @property
     def holds(self) -> bool | None:
@@ -116,6 +125,7 @@ class Difference(Answer):
         return {
             "schema": SCHEMA,
             "vmxd": vmxd.__version__,
+            "view": self.sides[0].view.value,
             **{key: _side(side) for key, side in sides.items()},
             "facts": {name: {"a": _values(a), "b": _values(b)} for name, (a, b) in self.facts.items()},
             "features": {name: {"a": a.word, "b": b.word} for name, (a, b) in self.features.items()},
@@ -124,13 +134,15 @@ class Difference(Answer):
                 for name, each in self.changed.items()
                 if each.text
             },
+            "why": {name: list(texts) for name, texts in self.why.items()},
             "unknown": list(self.unknown),
             "msrs": {msr_name(index): {"a": _hex(a), "b": _hex(b)} for index, (a, b) in self.msrs.items()},
         }
 
     def csv(self) -> Table:
         """Give every difference a row."""
-        return Table(("what", "name", *(side.name for side in self.sides)), tuple(self._rows(None)))
+        rows = tuple((*row, "; ".join(self.why.get(row[1], ()))) for row in self._rows(None))
+        return Table(("what", "name", *(side.name for side in self.sides), "why"), rows)
 
     def _rows(self, values: int | None) -> Iterator[tuple[str, ...]]:
         """Yield every difference. values: of a fact to name at most, None for all."""
@@ -145,14 +157,16 @@ class Difference(Answer):
         """Show the differences; of pools with common hosts, which of these lost a feature (-) and gained one (+)."""
         by_kind: dict[str, list[tuple[str, ...]]] = {}
         hosts = any(each.text for each in self.changed.values()) and len(self.sides[0].hosts) > 1
+        more = (*["hosts"] * hosts, *["why"] * bool(self.why))
         for kind, name, *values in self._rows(_VALUES):
-            cells = (name, *(value or "none" for value in values))
-            by_kind.setdefault(kind, []).append(
-                (*cells, self.changed[name].text) if hosts and kind == "feature" else cells
-            )
+            cells = [name, *(value or "none" for value in values)]
+            if kind == "feature":
+                cells += [self.changed[name].text] * hosts
+                cells += [some(self.why.get(name, ()), 1)] * bool(self.why)
+            by_kind.setdefault(kind, []).append(tuple(cells))
         names = tuple(side.name for side in self.sides)
         for kind, rows in by_kind.items():
-            yield Table((kind, *names, *["hosts"] * (hosts and kind == "feature")), tuple(rows))
+            yield Table((kind, *names, *(more if kind == "feature" else ())), tuple(rows))
         if len(self.unknown) <= _UNKNOWN:
             unknown = tuple((name, a.text, b.text) for name, (a, b) in self.unknown.items())
             yield Table(("cannot be compared", *names), unknown)
@@ -164,6 +178,10 @@ class Difference(Answer):
             yield f"Of {' and '.join(side.name for side in dark)} no feature is known: {reasons or 'no reason is'}."
             return
         a, b = (side.name for side in self.sides)
+        if any(side.is_asked for side in self.sides) and _same_hosts(self.sides):
+            yield self._change(a, b)
+            yield from self._known()
+            return
         if self.holds is not False:
             sentence = f"{a} and {b} do not differ" + (" as far as is known" if self.holds is None else "")
         elif self.features:
@@ -173,6 +191,29 @@ class Difference(Answer):
         sentence += f"; {features_text(len(self.unknown))} cannot be compared" if self.unknown else ""
         counts = [len(side.hosts) for side in self.sides]
         yield f"{sentence} ({' and '.join(map(hosts_text, counts))})." if counts != [1, 1] else f"{sentence}."
+        yield from self._known()
+
+    def _known(self) -> Iterator[str]:
+        """Say how it is known what guests get, once if that is the same of both."""
+        texts = {side.name: text for side in self.sides if (text := guests_sentence(side.hosts))}
+        if len(set(texts.values())) == 1:
+            yield from dict.fromkeys(texts.values())
+        else:
+            yield from (f"{name}: {text}" for name, text in texts.items())
+
+    def _change(self, a: str, b: str) -> str:
+        """Say what guests gain and lose on the same hosts."""
+        parts = []
+        for verb, lists in (
+            ("gain", [each.gained for each in self.changed.values()]),
+            ("lose", [each.lost for each in self.changed.values()]),
+        ):
+            hosts = len({name for names in lists for name in names})
+            where = f" on {hosts:,} of {hosts_text(len(self.sides[0].hosts))}" if len(self.sides[0].hosts) > 1 else ""
+            count = sum(map(bool, lists))
+            parts.append(f"{verb} {features_text(count)}{where}" if count else f"{verb} nothing")
+        sentence = f"From {a} to {b}, guests {' and '.join(parts)}"
+        return f"{sentence}; {features_text(len(self.unknown))} cannot be compared." if self.unknown else f"{sentence}."
 
     def _verdict(self, a: str, b: str) -> str:
         gone = sum(one.word == "yes" for one, _ in self.features.values())
@@ -190,11 +231,8 @@ class Difference(Answer):
 def compare(first: Side, second: Side) -> Difference:
     """Compare two sides. Counts are compared, so that one host of many that lost a feature is a difference."""
     sides = (first, second)
-    facts = {}
-    for name, fact in FACTS.items():
-        a, b = (Counter(map(fact, side.hosts)) for side in sides)
-        if (a != b) if _same_hosts(sides) else (a.keys() != b.keys()):
-            facts[name] = (a, b)
+    is_asked = first.is_asked or second.is_asked
+    facts = {} if is_asked and _same_hosts(sides) else _facts(sides)
     features, changed, unknown = {}, {}, {}
     for name in FEATURES:
         one, other = (_counted(side.hosts, name) for side in sides)
@@ -203,7 +241,38 @@ def compare(first: Side, second: Side) -> Difference:
             unknown[name] = (one, other)
         elif one.word != other.word or one.yes * other.no != other.yes * one.no or hosts.text:
             features[name], changed[name] = (one, other), hosts
-    return Difference(sides, facts, features, changed, unknown, _msrs(sides))
+    why = {name: texts for name in features if (texts := _why(sides, name))}
+    return Difference(sides, facts, features, changed, unknown, _msrs(sides), why)
+
+
+def _facts(sides: tuple[Side, Side]) -> dict[str, tuple[Counter[str | None], Counter[str | None]]]:
+    facts = {}
+    for name, fact in _FACTS.items():
+        a, b = (Counter(map(fact, side.hosts)) for side in sides)
+        if (a != b) if _same_hosts(sides) else (a.keys() != b.keys()):
+            facts[name] = (a, b)
+    if sides[0].view is View.HARDWARE:
+        return facts
+    given = [[dict(host.parameters or ()) for host in side.hosts] for side in sides]
+    for name in sorted({name for side in given for values in side for name in values}):
+        a, b = (Counter(values.get(name) for values in side) for side in given)
+        if a.keys() != b.keys() and a.keys() - {None} and b.keys() - {None}:
+            facts[f"kvm_intel.{name}"] = (a, b)
+    return facts
+
+
+def _why(sides: tuple[Side, Side], feature: str) -> tuple[str, ...]:
+    """Say why guests do not get a feature: of hosts that differ from the other side, if that has the same hosts."""
+    changed = _changed(sides, feature)
+    of = (changed.gained, changed.lost)
+    hosts = [
+        host
+        for side, names in zip(sides, of, strict=True)
+        for host in side.hosts
+        if (host.name in names if changed.text else True)
+    ]
+    lacking = (host.offer for host in hosts if host.offer and host.offer.expected and host.has(feature) is False)
+    return tuple(text for text, _ in Counter(why_text(offer, feature) for offer in lacking).most_common())
 
 
 def _same_hosts(sides: tuple[Side, Side]) -> bool:
@@ -226,7 +295,7 @@ def _changed(sides: tuple[Side, Side], feature: str) -> Changed:
 
 
 def _msrs(sides: tuple[Side, Side]) -> dict[int, tuple[int | None, int | None]]:
-    kinds = [side.hosts[0].kind for side in sides if len(side.hosts) == 1]
+    kinds = [side.hosts[0].kind for side in sides if len(side.hosts) == 1 and side.view is View.HARDWARE]
     if len(kinds) != 2 or kinds[0] is None or kinds[1] is None:
         return {}
     a, b = kinds[0].values, kinds[1].values
@@ -239,6 +308,7 @@ def _side(side: Side) -> Json:
         "source": side.source,
         "time": format_time(side.taken_at),
         "hosts": [host.name for host in side.hosts],
+        "known": dict(known_by_host(side.hosts)),
     }
 
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from vmxd.errors import UsageError, VmxdError
-from vmxd.fleet.alike import ALL, Features
 from vmxd.fleet.answer import Table, source_document
 from vmxd.fleet.model import Fleet, FleetHost
-from vmxd.fleet.words import hosts_text
-from vmxd.tables.nested import OFFERED
+from vmxd.fleet.words import guests_sentence, hosts_text, known_by_host
+from vmxd.model.answers import View
 from vmxd.views.json import Json
 
 FACTS: Final = ("vendor", "model_name", "signature", "microcode", "kernel")
@@ -28,24 +27,22 @@ class Grouped:
     """Hosts of a fleet as a question takes them.
 
     by: the label that they are grouped by. left_out: hosts left out since VMX is known not to be usable there.
-    guest: whether only features that KVM can give to guests matter.
     """
 
     fleet: Fleet
     groups: Groups
     left_out: tuple[FleetHost, ...]
     by: str | None
-    guest: bool
-
-    @property
-    def among(self) -> Features:
-        """The features that matter."""
-        return OFFERED if self.guest else ALL
 
     @property
     def noun(self) -> str:
-        """How to call these features."""
-        return "features for guests" if self.guest else "features"
+        """How to call the features."""
+        return "features for guests" if self.fleet.view is View.GUEST else "features"
+
+    @property
+    def sentence(self) -> str:
+        """How it is known what guests get; "" if the answer is by the hardware."""
+        return guests_sentence(host for hosts in self.groups.values() for host in hosts)
 
     @property
     def notes(self) -> list[str]:
@@ -57,7 +54,8 @@ class Grouped:
         return {
             **source_document(self.fleet, schema),
             "by": self.by,
-            "guest": self.guest,
+            "view": self.fleet.view.value,
+            "known": dict(known_by_host(host for hosts in self.groups.values() for host in hosts)),
             "left_out": {host.name: host.status for host in self.left_out},
         }
 
@@ -68,7 +66,7 @@ class Grouped:
         return Table((self.by, *columns), tuple((value or "", *row) for value, row in rows))
 
 
-def group(fleet: Fleet, by: str | None = None, *, usable: bool = False, guest: bool = False) -> Grouped:
+def group(fleet: Fleet, by: str | None = None, *, usable: bool = False) -> Grouped:
     """Group the hosts of a fleet. usable: leave out those on which VMX is known not to be usable.
 
     Raises UsageError if there is no such label, VmxdError if no feature of any host is known.
@@ -76,8 +74,10 @@ def group(fleet: Fleet, by: str | None = None, *, usable: bool = False, guest: b
     left_out = tuple(host for host in fleet.hosts if usable and host.usable is False)
     hosts = tuple(host for host in fleet.hosts if not usable or host.usable is not False)
     if not any(host.kind and not host.failed for host in hosts):
+        if any(host.offer and not host.failed for host in hosts):
+            raise VmxdError(f"{fleet.source}: what guests get is known of no host", "--view hardware asks the CPUs")
         raise VmxdError(f"{fleet.source}: the features of no host are known", "vmxd fleet summary says why")
-    return Grouped(fleet, group_by(hosts, by) if by else {None: hosts}, left_out, by, guest)
+    return Grouped(fleet, group_by(hosts, by) if by else {None: hosts}, left_out, by)
 
 
 def group_by(hosts: Iterable[FleetHost], label: str) -> Groups:

@@ -1,7 +1,7 @@
 """A baseline as a guest's CPU: QEMU's -cpu, libvirt's <cpu>, and the CPU models whose VMX features it has. Pure.
 
-A guest gets what KVM gives it, by a property vmx-* of QEMU each. What a model wants and the baseline lacks is turned
-off; what the baseline has beyond the model is turned on where KVM can give it, and where it needs no CPUID flag that
+A guest gets what KVM gives it, by a property vmx-* of QEMU each, and the baseline is of that. What a model wants and
+the baseline lacks is turned off; what the baseline has beyond the model is turned on where it needs no CPUID flag that
 the model may lack. QEMU makes the rest of a guest's VMX MSRs (numbers, EPT memory types) from what KVM says, which
 are constants of KVM (kvm_msr_entry_add_vmx in target/i386/kvm/kvm.c, nested_vmx_setup_misc_data in nested.c).
 """
@@ -19,7 +19,6 @@ from vmxd.fleet.words import hosts_text, some
 from vmxd.model.profiles import QEMU_PREFIX, cpu_model_profile
 from vmxd.tables import FEATURES
 from vmxd.tables.cpu_models import CPU_MODELS, CpuModel, features_of, find_cpu_model
-from vmxd.tables.nested import NEEDS_CPUID, OFFERED
 from vmxd.views.lines import Line, Tone
 
 if TYPE_CHECKING:
@@ -47,6 +46,14 @@ def _properties() -> Iterator[Property]:
     for qemu, names in found.items():
         yield Property(qemu, tuple(names), FEATURES[names[0]].row.libvirt)
 
+
+_NEEDS_CPUID: Final = """
+    rdtscp rdrand_exiting invpcid encls_exiting rdseed_exiting xsaves usr_wait_pause exit_host_addr_space_size
+    exit_clear_bndcfgs entry_ia32e_mode entry_load_bndcfgs exit_load_cet entry_load_cet
+"""
+NEEDS_CPUID: Final = frozenset(_NEEDS_CPUID.split())
+"""What a guest gets only with a CPUID flag of the same name or, for exit and entry controls, LM, MPX, and SHSTK or IBT
+(feature_dependencies in QEMU's target/i386/cpu.c, vmx_secondary_exec_control in KVM's vmx.c)."""
 
 PROPERTIES: Final = tuple(_properties())
 """Every property, in the order of the SDM. What only libvirt has names for, QEMU can neither turn on nor off."""
@@ -138,14 +145,13 @@ def guest_cpu(features: Collection[str], model: str) -> GuestCpu:
     name = cpu_model_profile(model).name.removeprefix(QEMU_PREFIX)
     have, wanted = frozenset(features), _features(name)
     beyond = [each for each in PROPERTIES if have.issuperset(each.features) and not wanted.issuperset(each.features)]
-    offered = [each for each in beyond if OFFERED.issuperset(each.features)]
     return GuestCpu(
         model=name,
-        require=tuple(each for each in offered if NEEDS_CPUID.isdisjoint(each.features)),
+        require=tuple(each for each in beyond if NEEDS_CPUID.isdisjoint(each.features)),
         disable=tuple(
             each for each in PROPERTIES if wanted.intersection(each.features) and not have.issuperset(each.features)
         ),
-        left_out=tuple(name for each in offered for name in each.features if name in NEEDS_CPUID),
+        left_out=tuple(name for each in beyond for name in each.features if name in NEEDS_CPUID),
     )
 
 
@@ -196,6 +202,8 @@ class GuestAnswer(Answer):
     form: str
     left_out: Collection[str]
     complete: bool
+    known: str = ""
+    """How it is known what guests get."""
 
     @property
     def holds(self) -> bool | None:
@@ -214,7 +222,8 @@ class GuestAnswer(Answer):
     def notes(self) -> Iterator[str]:
         """Say what was not asked for, and why."""
         cpu, baseline = self.cpu, self.baseline
-        yield "this is what the CPUs have; what KVM gives guests may be less: vmxd check --view nested"
+        if self.known:
+            yield self.known
         if cpu.left_out:
             yield f"not asked for, since they need CPUID flags too: {', '.join(cpu.left_out)}"
         if dark := [name for each in cpu.disable for name in each.features if name in baseline.open]:

@@ -8,8 +8,10 @@ from typing import Final
 
 from vmxd.fleet.answer import Answer, Table, paragraph, section
 from vmxd.fleet.model import Fleet, FleetHost
-from vmxd.fleet.words import UNKNOWN, hosts_text, some
+from vmxd.fleet.words import UNKNOWN, guests_sentence, hosts_text, known_by_host, known_text, some, whose_text
 from vmxd.model.answers import View
+from vmxd.model.offer import Offer
+from vmxd.views.guest_words import why_text
 from vmxd.views.json import Json
 from vmxd.views.lines import Line, Tone
 
@@ -49,11 +51,17 @@ class Lacks(Answer):
         """Follow docs/schema/fleet-lacks-1.json."""
         return {
             "schema": SCHEMA,
+            "view": self.view.value,
+            "known": dict(known_by_host(self._hosts)),
             "lacks": {host.name: list(features) for host, features in self.lacks.items()},
             "has": [host.name for host in self.has],
             "unusable": {host.name: host.status for host in self.unusable},
             "unknown": [host.name for host in self.unknown],
         }
+
+    @property
+    def _hosts(self) -> tuple[FleetHost, ...]:
+        return (*self.lacks, *self.has, *self.unusable, *self.unknown)
 
     def csv(self) -> Table:
         """Give each host a row, with the features that it lacks, or of which it is not known."""
@@ -62,27 +70,36 @@ class Lacks(Answer):
         rows += [(host, "unusable", ()) for host in self.unusable]
         rows += [(host, "unknown", features) for host, features in self.unknown.items()]
         return Table(
-            ("host", "answer", "features", "model_name", "fingerprint", "status"),
+            ("host", "answer", "features", "model_name", "fingerprint", "status", "known"),
             tuple(
-                (host.name, answer, " ".join(each), host.model_name or "", host.fingerprint or "", host.status or "")
+                (
+                    host.name,
+                    answer,
+                    " ".join(each),
+                    host.model_name or "",
+                    host.fingerprint or "",
+                    host.status or "",
+                    known_text(host),
+                )
                 for host, answer, each in rows
             ),
         )
 
     def sentences(self) -> Iterator[str]:
-        """Say how many hosts lack some, and how many have all."""
-        count = sum(map(len, (self.lacks, self.has, self.unusable, self.unknown)))
+        """Say how many hosts lack some, how many have all, and how it is known what guests get."""
+        count = len(self._hosts)
         one = len(self.features) == 1
         what = self.features[0] if one else f"some of {len(self.features)} features"
         verb, have = ("lacks" if len(self.lacks) == 1 else "lack"), ("has" if len(self.has) == 1 else "have")
-        whose = "the hardware" if self.view is View.HARDWARE else "what KVM offers to guests"
-        text = f"By {whose}, {len(self.lacks):,} of {hosts_text(count)} {verb} {what}"
+        text = f"By {whose_text(self.view)}, {len(self.lacks):,} of {hosts_text(count)} {verb} {what}"
         it = "it" if one else "them all"
         text += f"; {len(self.has):,} {have} {it}"
         if self.unusable:
             also = "has" if len(self.unusable) == 1 else "have"
             text += f"; {len(self.unusable):,} {also} {it}, but VMX may not be used there"
         yield f"{text}; of {len(self.unknown):,} that is not known." if self.unknown else f"{text}."
+        if known := guests_sentence(self._hosts):
+            yield known
 
     def lines(self, width: int | None, names: int | None) -> Iterator[Line]:
         """Show hosts under headings, by what is alike."""
@@ -93,40 +110,44 @@ class Lacks(Answer):
             "lacks": (f"LACK {what.replace('them all', 'some')}", Tone.BAD, self.lacks, self._lacking),
             "has": (f"HAVE {what}", Tone.GOOD, self.has, lambda host: (_kind(host),)),
             "unusable": (f"HAVE {what}, BUT VMX MAY NOT BE USED", Tone.BAD, self.unusable, _reason),
-            "unknown": ("NOT KNOWN", Tone.DOUBT, self.unknown, lambda host: (self._why_unknown(host),)),
+            "unknown": ("NOT KNOWN", Tone.DOUBT, self.unknown, self._why_unknown),
         }
+        mixed = len(set(known_by_host(self._hosts).values())) > 1
         for key in self.order:
             heading, tone, hosts, describe = headings[key]
             groups: dict[tuple[str, ...], list[str]] = {}
             for host in hosts:
-                groups.setdefault(describe(host), []).append(host.name)
+                said = (*describe(host), known_text(host) if mixed and hosts is not self.unusable else "")
+                groups.setdefault(said, []).append(host.name)
             yield from section(heading, tone, groups, width, names)
 
     def _lacking(self, host: FleetHost) -> tuple[str, ...]:
-        lacks = f"lacks {some(self.lacks[host], _FEATURES_SHOWN)}" if len(self.features) > 1 else ""
+        names = self.lacks[host]
+        if host.offer is None or host.status == "no_vmx":
+            lacks = f"lacks {some(names, _FEATURES_SHOWN)}" if len(self.features) > 1 else ""
+        else:
+            lacks = f"lacks {_with_reasons(host.offer, names)}"
         return _kind(host), lacks
 
-    def _why_unknown(self, host: FleetHost) -> str:
-        if host.status is None or (host.kind is None and self.view is View.HARDWARE):
-            return host.reason or f"nothing is {UNKNOWN}"
+    def _why_unknown(self, host: FleetHost) -> tuple[str, ...]:
+        if host.status is None or host.kind is None:
+            return (host.reason or f"nothing is {UNKNOWN}",)
         shown = some(self.unknown[host], 3)
-        if self.view is View.NESTED:
-            why = "KVM was not asked" if host.nested is None else "its metrics leave them out"
-            return f"{shown}: {why} (vmxd serve --collector.nested)"
-        return f"{shown}: {host.failure if host.failed else 'what says so was not recorded there'}"
+        if host.failed:
+            return (f"{shown}: {host.failure}",)
+        if host.offer is not None:
+            return (_with_reasons(host.offer, self.unknown[host]),)
+        return (f"{shown}: what says so was not recorded there",)
 
 
-def sort_hosts(
-    fleet: Fleet, features: Sequence[str], view: View, question: str = "lacks", *, complete: bool = True
-) -> Lacks:
+def sort_hosts(fleet: Fleet, features: Sequence[str], question: str = "lacks", *, complete: bool = True) -> Lacks:
     """Sort hosts by whether they have features. complete: no other feature was asked for."""
     lacks: dict[FleetHost, tuple[str, ...]] = {}
     has: list[FleetHost] = []
     unusable: list[FleetHost] = []
     unknown: dict[FleetHost, tuple[str, ...]] = {}
     for host in fleet.hosts:
-        asked = host.has if view is View.HARDWARE else host.offers
-        values = {name: asked(name) for name in features}
+        values = {name: host.has(name) for name in features}
         if lacking := tuple(name for name, value in values.items() if value is False):
             lacks[host] = lacking
         elif open_ := tuple(name for name, value in values.items() if value is None):
@@ -134,7 +155,15 @@ def sort_hosts(
         else:
             (unusable if host.is_forbidden else has).append(host)
     whole = complete and not fleet.warnings
-    return Lacks(tuple(features), view, lacks, tuple(has), tuple(unusable), unknown, ORDERS[question], whole)
+    return Lacks(tuple(features), fleet.view, lacks, tuple(has), tuple(unusable), unknown, ORDERS[question], whole)
+
+
+def _with_reasons(offer: Offer, names: Sequence[str]) -> str:
+    """Name features, those of one reason together, before it."""
+    by_reason: dict[str, list[str]] = {}
+    for name in names:
+        by_reason.setdefault(why_text(offer, name), []).append(name)
+    return "; ".join(f"{some(each, _FEATURES_SHOWN)}: {why}" for why, each in by_reason.items())
 
 
 def _reason(host: FleetHost) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from vmxd.model.answers import View
+from vmxd.model.offer import Offer
 from vmxd.views.words import failed_sentence
 
 NOT_USABLE: Final = frozenset(("no_vmx", "disabled_by_firmware", "unlocked", "smx_only"))
@@ -74,6 +76,7 @@ class FleetHost:
     nested: what KVM offers to guests, of the features that were asked for, by name; one of which that is not known is
     not in it. None where that was not asked for, or KVM could not be asked.
     parameters: of kvm_intel, those that are numbers; None where not known, or not asked for.
+    offer: what a VM gets there, where kind is about that (guests.py); None where it is about the hardware.
     """
 
     name: str
@@ -91,6 +94,7 @@ class FleetHost:
     kind: Kind | None = None
     nested: Mapping[str, bool] | None = field(default=None, hash=False)
     parameters: Parameters | None = None
+    offer: Offer | None = field(default=None, hash=False, compare=False)
 
     @property
     def failure(self) -> str:
@@ -127,10 +131,6 @@ class FleetHost:
         value = self.kind.features.get(feature) if self.kind else None
         return None if value and self.failed else value
 
-    def offers(self, feature: str) -> bool | None:
-        """Whether KVM offers a feature to guests; None if that is not known."""
-        return self.nested.get(feature) if self.nested is not None else None
-
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
@@ -138,12 +138,14 @@ class Fleet:
 
     source: what they were read from, for people. taken_at: Unix time in seconds.
     warnings: why hosts may be missing, one sentence each; the source answered in part only.
+    view: whose features its hosts have: the hardware's, or a VM's.
     """
 
     hosts: tuple[FleetHost, ...]
     source: str
     taken_at: float
     warnings: tuple[str, ...] = ()
+    view: View = View.HARDWARE
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

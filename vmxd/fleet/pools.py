@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vmxd.fleet.alike import ALL, Alike, Features, Known, common, in_order, sort_out, union
+from vmxd.fleet.alike import Alike, Features, Known, common, in_order, sort_out, union
 from vmxd.fleet.answer import Answer, Table
 from vmxd.fleet.groups import Grouped, unknown_table
 from vmxd.fleet.model import FleetHost
-from vmxd.fleet.words import few, group_text, hosts_text, model_text
+from vmxd.fleet.words import few, group_text, hosts_text, known_text, model_text
 from vmxd.tables import MSR_BY_INDEX
 from vmxd.tables.rows import Field
 from vmxd.views.json import Json
@@ -37,7 +37,7 @@ class Step:
     features: those that the same pools lack. without: these pools, by index. hosts: how many hosts that are.
     gain: by how many features the baseline grows where they are dropped; fixing gains just ``features``.
     fixable: how many of the hosts have a CPU of a signature of which another host has all of ``features``: there it
-    is firmware, microcode, a hypervisor or a fault that takes them away.
+    is firmware, microcode, a hypervisor or a fault that takes them away; for guests, the kernel or a parameter too.
     """
 
     features: tuple[str, ...]
@@ -80,12 +80,9 @@ class Pools:
         return self.known.alike
 
 
-def find_pools(hosts: Iterable[FleetHost], among: Features = ALL, limit: int = MAX_EXTENTS) -> Pools:
-    """Return the pools of hosts and the choices between them.
-
-    among: the features that matter. limit: how many sets of pools to look at at most.
-    """
-    known = sort_out(hosts, among)
+def find_pools(hosts: Iterable[FleetHost], limit: int = MAX_EXTENTS) -> Pools:
+    """Return the pools of hosts and the choices between them. limit: how many sets of pools to look at at most."""
+    known = sort_out(hosts)
     search = _Search(known.alike)
     steps = search.steps()
     choices, exact = search.choices([step.without for step in steps], limit)
@@ -170,13 +167,16 @@ def _numbers(mask: int) -> tuple[int, ...]:
 def differences(pool: Alike) -> dict[str, int]:
     """Return what differs between hosts of a pool although their features are equal: what, and how many values.
 
-    That is signature, microcode and kernel; numbers in the capability MSRs, by the names of their rows; unknown_bits;
-    and other_features, where not all matter. What is not known of a host is no value.
+    That is signature, microcode and kernel; of the hardware, numbers in the capability MSRs, by the names of their
+    rows, and unknown_bits; for guests, parameters of kvm_intel. What is not known of a host is no value.
     """
     found: dict[str, set[str | int]] = {}
     for host in pool.hosts:
         for name in ("signature", "microcode", "kernel"):
             found.setdefault(name, set()).add(getattr(host, name))
+    for parameters in {host.parameters for host in pool.hosts if host.offer and host.parameters}:
+        for name, number in parameters:
+            found.setdefault(f"kvm_intel.{name}", set()).add(number)
     for kind in {host.kind for host in pool.hosts if host.kind}:
         for index, value in kind.values.items():
             msr = MSR_BY_INDEX.get(index)
@@ -184,7 +184,6 @@ def differences(pool: Alike) -> dict[str, int]:
                 if isinstance(row, Field):
                     found.setdefault(row.name, set()).add(row.get(value))
         found.setdefault("unknown_bits", set()).add(str(sorted(kind.unknown.items())))
-        found.setdefault("other_features", set()).add(str(sorted(kind.features.items())))
     return {name: count for name, values in found.items() if (count := len(values - {None})) > 1}
 
 
@@ -218,10 +217,15 @@ class PoolsAnswer(Answer):
             for number, pool in enumerate(found.pools, 1):
                 lacks, unknown = (" ".join(in_order(each & found.union)) for each in (pool.lacks, pool.unknown))
                 for host in pool.hosts:
-                    facts = (host.signature or "", host.microcode or "", host.kernel or "")
+                    facts = (host.signature or "", host.microcode or "", host.kernel or "", known_text(host))
                     rows.append((value, (host.name, str(number), str(len(pool.has)), lacks, unknown, *facts)))
-        columns = ("host", "pool", "features", "lacks", "unknown", "signature", "microcode", "kernel")
+        columns = ("host", "pool", "features", "lacks", "unknown", "signature", "microcode", "kernel", "known")
         return self.asked.labelled(columns, rows)
+
+    def sentences(self) -> Iterator[str]:
+        """Say how it is known what guests get."""
+        if self.asked.sentence:
+            yield self.asked.sentence
 
     def tables(self) -> Iterator[Table]:
         """Show the pools of one group, or all groups side by side."""
@@ -275,7 +279,7 @@ class PoolsAnswer(Answer):
 
 def answer(asked: Grouped) -> PoolsAnswer:
     """Find the pools of each group."""
-    return PoolsAnswer(asked, {value: find_pools(hosts, asked.among) for value, hosts in asked.groups.items()})
+    return PoolsAnswer(asked, {value: find_pools(hosts) for value, hosts in asked.groups.items()})
 
 
 def _cut(rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:

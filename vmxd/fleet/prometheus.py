@@ -134,6 +134,8 @@ class _Reader:
         if not hosts and not down:
             raise self._nothing()
         self._tell(hosts)
+        if self._asked.nested:
+            self._tell_nested(hosts)
         if self._asked.parameters:
             self._tell_parameters(hosts)
         hosts |= {target: replace(hosts[target], status=None, reason=_CHANGED) for target in changed}
@@ -198,8 +200,6 @@ class _Reader:
             self._query("vmxd_recording_stale", suffix=" == 1"),
             lambda host, _: replace(host, status=None, reason=_STALE),
         )
-        if self._asked.nested:
-            self._tell_nested(put)
 
     def _cpus(self, series: Series) -> int:
         if not series.value.is_integer() or not 0 <= series.value <= _CPUS_MAX:
@@ -207,42 +207,33 @@ class _Reader:
             raise PrometheusError(message, "is it vmxd that has these metrics?")
         return int(series.value)
 
-    def _tell_nested(self, put: Callable[[list[Series], Callable[[FleetHost, Series], FleetHost]], None]) -> None:
-        """Ask what KVM offers of the features, in one series a host where it offers them all."""
-        named = one_of("feature", self._asked.nested)
-        every = dict.fromkeys(self._asked.nested, True)
-        counts = f"count without (feature) (vmx_nested_feature{{{all_of(self._asked.selected, named)}}})"
-        put(
-            self._api.query(counts, self._at),
-            lambda host, series: replace(host, nested=every if series.value == len(every) else {}),
-        )
-        put(
-            self._query("vmx_nested_feature", named, suffix=" == 0", needs=("feature",)),
-            lambda host, series: replace(host, nested={**(host.nested or {}), series.labels["feature"]: False}),
-        )
+    def _tell_nested(self, hosts: dict[Target, FleetHost]) -> None:
+        """Ask what KVM offers of the features that were asked for."""
+        found = self._unusual("vmx_nested_feature", "feature", one_of("feature", self._asked.nested))
+        for target, values in found.items():
+            if target in hosts:
+                offered = {name: bool(value) for name, value in values.items()}
+                hosts[target] = replace(hosts[target], nested=offered)
 
     def _tell_parameters(self, hosts: dict[Target, FleetHost]) -> None:
-        """Ask for kvm_intel's parameters where they are not the median's: hosts of a fleet are mostly set up alike."""
-        selected = f"vmx_kvm_parameter{{{self._asked.selected}}}"
-        median = f"quantile by (parameter) (0.5, {selected})"
-        usual = self._by_parameter(self._api.query(median, self._at, ("parameter",))).get(frozenset(), {})
-        counts = self._api.query(f"count without (parameter) ({selected})", self._at)
-        odd = f"{selected} != on (parameter) group_left () {median}"
-        found = self._by_parameter(self._api.query(odd, self._at, ("parameter",)))
+        """Ask for kvm_intel's parameters."""
+        for target, values in self._unusual("vmx_kvm_parameter", "parameter").items():
+            if target in hosts:
+                hosts[target] = replace(hosts[target], parameters=parameters_of(values))
+
+    def _unusual(self, metric: str, label: str, *matchers: str) -> dict[Target, dict[str, float]]:
+        """Ask for a metric's values by a label where they are not the median's: hosts are mostly set up alike."""
+        selected = f"{metric}{{{all_of(self._asked.selected, *matchers)}}}"
+        median = f"quantile by ({label}) (0.5, {selected})"
+        usual = _by_label(self._api.query(median, self._at, (label,)), label).get(frozenset(), {})
+        counts = self._api.query(f"count without ({label}) ({selected})", self._at)
+        odd = f"{selected} != on ({label}) group_left () {median}"
+        found = _by_label(self._api.query(odd, self._at, (label,)), label)
         for series in counts:
             if series.value == len(usual):
                 found[_target(series)] = usual | found.get(_target(series), {})
         fewer = [_target(series) for series in counts if series.value != len(usual)]
-        found |= self._by_parameter(self._of(fewer, "vmx_kvm_parameter", needs=("parameter",)))
-        for target, values in found.items():
-            if target in hosts:
-                hosts[target] = replace(hosts[target], parameters=parameters_of(values))
-
-    def _by_parameter(self, found: Iterable[Series]) -> dict[Target, dict[str, float]]:
-        values: dict[Target, dict[str, float]] = {}
-        for series in found:
-            values.setdefault(_target(series), {})[series.labels["parameter"]] = series.value
-        return values
+        return found | _by_label(self._of(fewer, metric, *matchers, needs=(label,)), label)
 
     # Kinds -----------------------------------------------------------------------------------------------------------
 
@@ -321,6 +312,13 @@ class _Reader:
 
 def _target(series: Series) -> Target:
     return frozenset((name, value) for name, value in series.labels.items() if name not in OWN_LABELS)
+
+
+def _by_label(found: Iterable[Series], label: str) -> dict[Target, dict[str, float]]:
+    values: dict[Target, dict[str, float]] = {}
+    for series in found:
+        values.setdefault(_target(series), {})[series.labels[label]] = series.value
+    return values
 
 
 def _host(info: Series) -> FleetHost:

@@ -111,7 +111,7 @@ class Reader:
             inconsistent=len(inventory.inconsistent),
             failed=len(inventory.failed),
             kind=self._kinds.setdefault(key, kind) if kind.features else None,
-            nested=_known(inventory.nested.values) if inventory.nested and inventory.nested.decoded else None,
+            nested=(_known(inventory.nested.values) or None) if inventory.nested and inventory.nested.decoded else None,
         )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from vmxd.fleet.model import FleetHost
+from vmxd.model.answers import View
 from vmxd.tables.platforms.brands import short_name
+from vmxd.views.guest_words import source_text
 
 UNKNOWN: Final = "not known"
 _MODEL_MAX: Final = 20
@@ -37,6 +40,32 @@ def few(names: Iterable[str], limit: int = 3) -> str:
 def group_text(value: str | None) -> str:
     """Name the group of hosts that have a value of a label; None: those without the label."""
     return "(none)" if value is None else value
+
+
+_KNOWN_SHOWN: Final = 4
+
+
+def whose_text(view: View) -> str:
+    """Name the layer that an answer is by."""
+    return "the hardware" if view is View.HARDWARE else "what guests get"
+
+
+def known_text(host: FleetHost) -> str:
+    """Say how it is known what guests get on a host; "" if the answer is by the hardware, or it is not known."""
+    return source_text(host.offer) if host.offer and host.offer.expected and host.kind else ""
+
+
+def known_by_host(hosts: Iterable[FleetHost]) -> Mapping[str, str]:
+    """Say so of each host of which it is known."""
+    return {host.name: text for host in hosts if (text := known_text(host))}
+
+
+def guests_sentence(hosts: Iterable[FleetHost]) -> str:
+    """Say how it is known what guests get, with the number of hosts; "" if the answer is by the hardware."""
+    counts = Counter(known_by_host(hosts).values())
+    texts = [f"{text} ({hosts_text(count)})" for text, count in counts.most_common(_KNOWN_SHOWN)]
+    texts += [f"{len(counts) - _KNOWN_SHOWN} more"] * (len(counts) > _KNOWN_SHOWN)
+    return f"Guests: {'; '.join(texts)}." if texts else ""
 
 
 def model_text(host: FleetHost) -> str:

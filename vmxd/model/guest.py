@@ -92,11 +92,15 @@ class Why(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why: names are parameters or features, by kind; since: the release that began to offer it."""
+    """Why: names are parameters or features, by kind; since: the release that began to offer it.
+
+    refusals: why kvm_intel does not load (NOT_LOADED).
+    """
 
     why: Why
     names: tuple[str, ...] = ()
     since: Since | None = None
+    refusals: tuple[Refusal, ...] = ()
 
 
 class Seen(NamedTuple):
@@ -258,7 +262,13 @@ def _kernel_has_cet(state: _State) -> bool:
 
 
 def features_of(msrs: Mapping[int, int]) -> dict[str, bool]:
-    """Decode the MSRs of a guest: whether it has each feature, by name; what no MSR says it has not."""
+    """Decode the MSRs of a guest: whether it has each feature, by name; what no MSR says it has not.
+
+    On a CPU without secondary controls KVM gives some all the same, which no guest can activate.
+    """
+    index, bit = PLACES["sec_controls"]
+    if not msrs.get(index, 0) >> bit & 1:
+        msrs = {index: value for index, value in msrs.items() if index != PLACES["ept"].msr}
     found = {name: bool(msrs.get(index, 0) >> bit & 1) for name, (index, bit) in PLACES.items()}
     for name, feature in FEATURES.items():
         if isinstance(feature.row, AllOf):
@@ -396,7 +406,7 @@ def _reasons(view: Expected) -> Iterator[tuple[str, Reason]]:
         elif value is None:
             yield name, _why_unknown(view, name)
     if view.refusals:
-        yield from ((name, Reason(Why.NOT_LOADED)) for name in missing)
+        yield from ((name, Reason(Why.NOT_LOADED, refusals=view.refusals)) for name in missing)
         return
     if is_off(view.parameters.get("nested")):
         asked = _freed(_want(asked, "nested"))

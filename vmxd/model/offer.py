@@ -92,6 +92,11 @@ def offer(inventory: Inventory, what_if: WhatIf = AS_IT_IS) -> Offer:
         states = nested.decoded.msrs if nested.status is NestedStatus.OFFERED else {}
         msrs = {index: state for index, state in states.items() if isinstance(state, int)}
         return Offer(Source.RECORDED, kernel, msrs, nested.values, expected, _mismatches(msrs, expected))
+    return expected_offer(expected, kernel, what_if)
+
+
+def expected_offer(expected: Expected | None, kernel: str | None, what_if: WhatIf = AS_IT_IS) -> Offer:
+    """Make the offer of which nothing but an expectation is known; None: that of a CPU without VMX."""
     if expected is None:
         return Offer(Source.EXPECTED, kernel, {}, dict.fromkeys(FEATURES, False), None)
     known = bool(expected.asked.msrs.known.keys() & DECISIVE) and not expected.asked.kernel.too_old

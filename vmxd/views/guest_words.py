@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from vmxd.model.facts import Parameter
 from vmxd.model.guest import Reason, Source, Why
 from vmxd.model.kvm import Loading, Taken
-from vmxd.model.offer import Mismatch, Offer
+from vmxd.model.offer import Mismatch, Offer, WhatIf
 from vmxd.model.release import Kernel, parse_release
 from vmxd.model.vmcs import Refusal, Refused
 from vmxd.tables import msr_name
@@ -35,7 +36,15 @@ def reason_text(reason: Reason, release: str | None) -> str:
         return _unknown_kernel(reason, kernel)
     if reason.why is Why.UNKNOWN_PARAMETER:
         return f"whether {', '.join(reason.names)} {'is' if len(reason.names) == 1 else 'are'} Y is not known"
-    return _SENTENCES[reason.why]
+    return _SENTENCES[reason.why] + (f": {_refusals(reason.refusals)}" if reason.refusals else "")
+
+
+def why_text(found: Offer, name: str) -> str:
+    """Say why a VM does not have one feature, which is named beside it, or why that is not known."""
+    reason = found.reasons[name]
+    if reason == Reason(Why.HARDWARE, (name,)):
+        return "the CPU lacks it"
+    return reason_text(reason, found.kernel)
 
 
 _SENTENCES: Final = {
@@ -84,8 +93,18 @@ def source_text(found: Offer) -> str:
         of = f"Linux {kernel.text}"
     else:
         of = f"Linux {_series(OLDEST)} to {_series(NEWEST)}, as the kernel is not known"
-    settings = ", ".join(f"{name}={_value(value)}" for name, value in (found.wanted or {}).items())
-    return f"expected for {of}" + (f" with {settings}" if settings else "")
+    return f"expected for {of}" + (f" with {_settings(found.wanted)}" if found.wanted else "")
+
+
+def what_if_text(what_if: WhatIf) -> str:
+    """Name what would be other than it is."""
+    texts = [f"Linux {what_if.kernel}"] * (what_if.kernel is not None)
+    texts += [_settings(what_if.parameters)] * bool(what_if.parameters)
+    return " with ".join(texts) or "now"
+
+
+def _settings(parameters: Mapping[str, Parameter] | None) -> str:
+    return ", ".join(f"{name}={_value(value)}" for name, value in (parameters or {}).items())
 
 
 def _value(value: Parameter) -> str:
@@ -118,7 +137,11 @@ def loading_text(found: Loading) -> str:
         return "whether kvm_intel loads is not known"
     if found.loads:
         return "kvm_intel loads"
-    return f"kvm_intel does not load: {'; '.join(map(refusal_text, found.refusals))}"
+    return f"kvm_intel does not load: {_refusals(found.refusals)}"
+
+
+def _refusals(refusals: Iterable[Refusal]) -> str:
+    return "; ".join(map(refusal_text, refusals))
 
 
 def mismatch_text(found: Mismatch) -> str:

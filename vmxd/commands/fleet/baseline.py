@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import argparse
 
-from vmxd.commands.fleet.options import fleet_options, group_options, output_options, print_answer, read_groups
+from vmxd.commands.fleet.options import (
+    chosen_view,
+    fleet_options,
+    group_options,
+    output_options,
+    print_answer,
+    read_groups,
+    view_options,
+)
 from vmxd.commands.parser import Commands
 from vmxd.errors import UsageError
 from vmxd.fleet.baseline import answer, find_baseline
 from vmxd.fleet.groups import Grouped
 from vmxd.fleet.guest_cpu import GuestAnswer, choose_model, guest_cpu
+from vmxd.model.answers import View
 
 _EPILOG = """
 A host of which nothing is known is left out, and listed; so is one with CPUs that could not be read, but for what it \
 is known to lack. A feature with "?" is not known of some host of which others are: it counts for no CPU model, and no \
 --format asks for it.
 
---format is about what guests get, which KVM decides: vmxd fleet asks the CPUs. It only names what QEMU can (vmx-*), \
-and beyond the model what KVM can give; every kernel and module option may give less (docs/kvm.md). Of the model's \
-other features nothing is known.
+A feature of guests is what KVM gives them, as it answered or as MSRs, kernel and parameters lead to expect \
+(docs/kvm.md). --format only names what QEMU can (vmx-*). Of the model's other features nothing is known.
 
 examples:
   vmxd fleet baseline --recordings hosts
@@ -35,7 +43,7 @@ def add(questions: Commands) -> None:
     parser = questions.add_parser(
         "baseline",
         usage="%(prog)s [options] (--prometheus URL | --recordings DIR)",
-        parents=[fleet_options(), group_options(), output_options()],
+        parents=[fleet_options(), group_options(), view_options(), output_options()],
         help="the features that every host has; as -cpu of QEMU or <cpu> of libvirt too",
         description="Print the features that every host has, and those that only some have.",
         epilog=_EPILOG,
@@ -62,8 +70,8 @@ def _refuse(arguments: argparse.Namespace) -> None:
         raise UsageError("--model goes with --format", "as in --format qemu --model Cascadelake-Server")
     if arguments.format and (arguments.json or arguments.csv):
         raise UsageError("--format is a form of its own", "leave out --json and --csv")
-    if arguments.format and arguments.guest:
-        raise UsageError("--format is for guests by itself", "leave out --guest")
+    if arguments.format and chosen_view(arguments) is View.HARDWARE:
+        raise UsageError("--format is about guests", "leave out --view hardware")
     if arguments.format and arguments.by:
         raise UsageError("--format prints one CPU, --by asks for one for each group", "leave out --by")
 
@@ -73,4 +81,5 @@ def _guest_cpu(arguments: argparse.Namespace, asked: Grouped) -> GuestAnswer:
     if not arguments.model:
         raise choose_model(baseline, arguments.format)
     cpu = guest_cpu(baseline.certain, arguments.model)
-    return GuestAnswer(baseline, cpu, arguments.format, asked.notes, complete=not asked.fleet.warnings)
+    whole = not asked.fleet.warnings
+    return GuestAnswer(baseline, cpu, arguments.format, asked.notes, complete=whole, known=asked.sentence)

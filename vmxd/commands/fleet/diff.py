@@ -1,9 +1,10 @@
-"""vmxd fleet diff: two hosts, two pools, or one host at two times."""
+"""vmxd fleet diff: two hosts, two pools, one of them at two times, or with another kernel or other parameters."""
 
 from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,17 +14,28 @@ from vmxd.commands.fleet.options import (
     chosen_api,
     chosen_matchers,
     chosen_time,
+    chosen_view,
     fleet_options,
     output_options,
     print_answer,
+    read_fleet,
+    view_option,
 )
-from vmxd.commands.parser import Commands
+from vmxd.commands.output import say
+from vmxd.commands.parser import Commands, parameter_option
 from vmxd.errors import UsageError
 from vmxd.fleet.api import Api
 from vmxd.fleet.diff import Side, compare
+from vmxd.fleet.guests import as_guests
 from vmxd.fleet.prometheus import Asked, NoHostsError, host_matchers, quote
 from vmxd.fleet.recordings import Reader
 from vmxd.fleet.times import parse_time
+from vmxd.fleet.words import hosts_text, some
+from vmxd.model.answers import View
+from vmxd.model.offer import AS_IT_IS, WhatIf
+from vmxd.model.release import is_release
+from vmxd.tables import FEATURES
+from vmxd.views.guest_words import what_if_text
 
 _POOL: Final = re.compile(r"([a-zA-Z_]\w*)=(.+)", re.ASCII)
 
@@ -32,6 +44,9 @@ _EPILOG: Final = """what can be compared:
   cluster=a cluster=b         two pools, by any label of their targets
   host-1@2026-11-01 host-1    one host (or pool) then and now
   host-1 ../yesterday/host-1  of --recordings: one there, and one elsewhere
+  --kernel 6.12 7.3           what guests gain or lose by that, on all or A
+  --kernel 7.3                the same, from each host's own; of A and B, both's
+  --kvm-parameter eptad=N     what guests gain or lose by a parameter
 
 exit codes:
   0  nothing differs
@@ -43,6 +58,8 @@ examples:
       what became of a host
   vmxd fleet diff --recordings hosts host-1 host-2
       two recordings of a directory
+  vmxd fleet diff --prometheus http://prom:9090 cluster=a --kernel 7.3
+      what a pool's guests would gain or lose by a new kernel
 """
 
 
@@ -50,25 +67,87 @@ def add(questions: Commands) -> None:
     """Add the question to the parser."""
     parser = questions.add_parser(
         "diff",
-        usage="%(prog)s [options] (--prometheus URL | --recordings DIR) A B",
+        usage="%(prog)s [options] (--prometheus URL | --recordings DIR) [A [B]]",
         parents=[fleet_options(), output_options()],
-        help="what differs between two hosts or pools, or between then and now",
-        description="Compare two hosts, two pools, or one of them at two times.",
+        help="what differs between two hosts or pools, then and now, or with another kernel or parameters",
+        description="Compare two hosts, two pools, or one of them at two times; or what guests get on all hosts, or "
+        "some, with another kernel or other parameters of kvm_intel.",
         epilog=_EPILOG,
     )
-    parser.add_argument("a", metavar="A", help="a host or a pool, and a time")
-    parser.add_argument("b", metavar="B", help="what to compare it with")
+    parser.add_argument(
+        "names", nargs="*", metavar="A", help="a host or a pool, and a time; and what to compare it with"
+    )
+    view_option(parser)
+    parser.add_argument(
+        "--kernel",
+        nargs="+",
+        default=[],
+        metavar="RELEASE",
+        help="what guests would get with this release of Linux; two: from the first to the second",
+    )
+    parameter_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the differences. Raises VmxdError."""
+    view, names = chosen_view(arguments), list(arguments.names)
+    names += [text for text in arguments.kernel if not is_release(text)]  # argparse has them all for --kernel
+    kernels = [text for text in arguments.kernel if is_release(text)]
+    if arguments.kernel and not kernels:
+        raise UsageError(f"{names[-1]!r} is no release of Linux", "as in --kernel 6.12 7.3")
+    parameters = dict(arguments.kvm_parameters) or None
+    if len(names) > 2 or len(kernels) > 2 or (len(names) == 2 and len(kernels) == 2):
+        raise UsageError(
+            "vmxd fleet diff compares two", "as in A B, or A --kernel 6.12 7.3; see vmxd fleet diff --help"
+        )
+    if len(names) == 2:
+        what_if = WhatIf(kernels[0] if kernels else None, parameters)
+        return print_answer(arguments, compare(*_named(arguments, names, view, what_if)))
+    if not kernels and not parameters:
+        raise UsageError(
+            "vmxd fleet diff needs A and B, or --kernel or --kvm-parameter", "as in vmxd fleet diff --kernel 6.12 7.3"
+        )
+    before = WhatIf(kernels[0]) if len(kernels) == 2 else AS_IT_IS
+    after = WhatIf(kernels[-1] if kernels else None, parameters)
+    side = _named(arguments, names, View.HARDWARE)[0] if names else _everyone(arguments)
+    return print_answer(arguments, compare(*_asked(side, before, after)))
+
+
+def _asked(side: Side, *asked: WhatIf) -> list[Side]:
+    """Return what a VM gets on hosts if these were otherwise; hosts of which too little is known are left out."""
+    sides = [(what_if, as_guests(side.hosts, what_if)) for what_if in asked]
+    dark = {host.name for _, hosts in sides for host in hosts if host.kind is None or host.failed}
+    if dark:
+        say([f"nothing, or too little, is known of {hosts_text(len(dark))}, left out: {some(sorted(dark), 3)}"])
+    return [
+        replace(
+            side,
+            name=what_if_text(what_if),
+            hosts=tuple(host for host in hosts if host.name not in dark),
+            view=View.GUEST,
+            is_asked=True,
+        )
+        for what_if, hosts in sides
+    ]
+
+
+def _everyone(arguments: argparse.Namespace) -> Side:
+    fleet = read_fleet(arguments, tuple(FEATURES))
+    return Side("", fleet.source, fleet.taken_at, fleet.hosts)
+
+
+def _named(arguments: argparse.Namespace, names: list[str], view: View, what_if: WhatIf = AS_IT_IS) -> list[Side]:
+    """Read the sides that were named, by a view."""
     if arguments.prometheus is None:
         check_recordings(arguments)
-        return print_answer(arguments, compare(*(_recorded(arguments, name) for name in (arguments.a, arguments.b))))
+        return [_viewed(_recorded(arguments, name), view, what_if) for name in names]
     with chosen_api(arguments) as api:
-        found = compare(*(_scraped(api, arguments, name) for name in (arguments.a, arguments.b)))
-    return print_answer(arguments, found)
+        return [_viewed(_scraped(api, arguments, name), view, what_if) for name in names]
+
+
+def _viewed(side: Side, view: View, what_if: WhatIf) -> Side:
+    return side if view is View.HARDWARE else replace(side, hosts=as_guests(side.hosts, what_if), view=view)
 
 
 def _scraped(api: Api, arguments: argparse.Namespace, name: str) -> Side:
@@ -78,9 +157,12 @@ def _scraped(api: Api, arguments: argparse.Namespace, name: str) -> Side:
     pool = _POOL.fullmatch(what)
     try:
         if pool:
-            fleet = ask(api, Asked(chosen_matchers(arguments, f"{pool[1]}={quote(pool[2])}"), at))
+            asked = Asked(chosen_matchers(arguments, f"{pool[1]}={quote(pool[2])}"), at)
         else:
-            fleet = ask(api, Asked(chosen_matchers(arguments), at, host=host_matchers(what)))
+            asked = Asked(chosen_matchers(arguments), at, host=host_matchers(what))
+        if chosen_view(arguments) is View.GUEST:
+            asked = replace(asked, nested=tuple(FEATURES), parameters=True)
+        fleet = ask(api, asked)
     except NoHostsError as error:
         hint = "vmxd fleet report --csv lists hosts and their labels" if pool else "vmxd fleet summary --csv lists them"
         raise UsageError(f"no {'hosts have' if pool else 'host is called'} {name}", hint) from error

@@ -12,17 +12,21 @@ from typing import Final
 
 from vmxd.commands import EXIT_CANNOT_TELL, EXIT_FINE, EXIT_NO
 from vmxd.commands.output import complain, say, terminal_width, write, write_lines
-from vmxd.commands.parser import Parser
+from vmxd.commands.parser import Parser, what_if_options
 from vmxd.errors import UsageError
 from vmxd.fleet.answer import Answer, to_csv
 from vmxd.fleet.api import Api
 from vmxd.fleet.groups import Grouped, group
+from vmxd.fleet.guests import fleet_as_guests
 from vmxd.fleet.http_config import HttpConfig, load, parse_headers
 from vmxd.fleet.model import Fleet
 from vmxd.fleet.prometheus import Asked, all_of, read_prometheus
 from vmxd.fleet.recordings import read_recordings
 from vmxd.fleet.selector import parse_selector
 from vmxd.fleet.times import parse_since, parse_time
+from vmxd.model.answers import View
+from vmxd.model.offer import WhatIf
+from vmxd.tables import FEATURES
 from vmxd.views.json import to_json
 
 _PROMETHEUS_ONLY: Final = ("http_config_file", "headers", "selector", "at", "timeout")
@@ -96,12 +100,24 @@ def group_options() -> Parser:
         action="store_true",
         help="leave out hosts on which VMX is known not to be usable: no_vmx, disabled_by_firmware, unlocked, smx_only",
     )
-    options.add_argument(
-        "--guest",
-        action="store_true",
-        help="only those features that KVM can give to guests (Linux 6.12): no VM can notice the others",
-    )
     return options
+
+
+def view_options() -> Parser:
+    """Return the options that choose whose features are meant, as a parent for a question's parser."""
+    options = Parser(add_help=False, parents=[what_if_options()])
+    view_option(options)
+    return options
+
+
+def view_option(options: argparse._ActionsContainer) -> None:
+    """Add the option that chooses whose features are meant."""
+    options.add_argument(
+        "--view",
+        choices=(View.GUEST.value, View.HARDWARE.value),
+        help="features that a guest gets, as KVM answered (vmxd serve --collector.nested), else as MSRs, kernel and "
+        "parameters lead to expect; or those of the CPUs (default: guest)",
+    )
 
 
 def output_options() -> Parser:
@@ -116,19 +132,36 @@ def output_options() -> Parser:
 def read_fleet(arguments: argparse.Namespace, nested: Sequence[str] = ()) -> Fleet:
     """Read the fleet that fleet_options() chose, and say on a terminal what is going on. Raises VmxdError.
 
-    nested: features of which it is asked whether KVM offers them to guests.
+    nested: features of which it is asked what a guest gets.
     """
     if arguments.prometheus is None:
         check_recordings(arguments)
         with status_line():
             return read_recordings(arguments.recordings, lambda done, count: show_status(f"{done} of {count} hosts"))
     with chosen_api(arguments) as api:
-        return ask(api, Asked(chosen_matchers(arguments), chosen_time(arguments), tuple(nested)))
+        asked = Asked(chosen_matchers(arguments), chosen_time(arguments), tuple(nested), parameters=bool(nested))
+        return ask(api, asked)
+
+
+def chosen_view(arguments: argparse.Namespace) -> View:
+    """Return the view that view_options() chose. Raises UsageError."""
+    view = View(arguments.view or View.GUEST)
+    if view is View.HARDWARE and (arguments.kernel or arguments.kvm_parameters):
+        raise UsageError("--kernel and --kvm-parameter are about guests", "leave out --view hardware")
+    return view
+
+
+def read_viewed(arguments: argparse.Namespace, features: Sequence[str] = tuple(FEATURES)) -> Fleet:
+    """Read the fleet by the view that view_options() chose. features: those that matter. Raises VmxdError."""
+    if chosen_view(arguments) is View.HARDWARE:
+        return read_fleet(arguments)
+    what_if = WhatIf(arguments.kernel, dict(arguments.kvm_parameters) or None)
+    return fleet_as_guests(read_fleet(arguments, features), what_if)
 
 
 def read_groups(arguments: argparse.Namespace) -> Grouped:
     """Read the fleet, grouped as group_options() say. Raises VmxdError."""
-    return group(read_fleet(arguments), arguments.by, usable=arguments.usable, guest=arguments.guest)
+    return group(read_viewed(arguments), arguments.by, usable=arguments.usable)
 
 
 def ask(api: Api, asked: Asked) -> Fleet:
