@@ -13,7 +13,7 @@ import pytest
 from tests.helpers.support import make_root, unprivileged_vmxd
 from vmxd.host.files import Files
 from vmxd.host.kvm import list_feature_msrs, read_kvm_msrs
-from vmxd.host.recording_text import KVM_FILE, format_kvm_text
+from vmxd.host.kvm_text import KVM_FILE, format_kvm_text
 from vmxd.host.root import read_host
 from vmxd.model.facts import Failed, KvmMsrs, Missing
 from vmxd.tables import CAPABILITY_RANGE

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmxd.errors import MalformedFileError
-from vmxd.host.recording_text import format_kvm_text, parse_kvm_text
+from vmxd.host.kvm_text import format_kvm_text, parse_kvm_text
 from vmxd.model.facts import Failed, KvmMsrs
 from vmxd.tables import CAPABILITY_RANGE
 

@@ -16,7 +16,7 @@ from tests.machine import image
 from tests.machine.console import Console
 from tests.machine.emulator import Emulator
 from tests.machine.run import Run
-from vmxd.host.recording_text import parse_kvm_text
+from vmxd.host.kvm_text import parse_kvm_text
 from vmxd.model.facts import KvmMsrs
 
 _STEP: Final = "@@ "

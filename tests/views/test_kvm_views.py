@@ -11,7 +11,8 @@ import pytest
 
 from tests.helpers.documents import complaints, show
 from tests.helpers.support import HOSTS, program
-from vmxd.host.recording_text import KVM_FILE, MSR_FILE
+from vmxd.host.kvm_text import KVM_FILE
+from vmxd.host.recording_text import MSR_FILE
 from vmxd.host.scan import scan
 from vmxd.tables import FEATURES
 from vmxd.views.lines import lines_text

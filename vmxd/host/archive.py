@@ -16,8 +16,9 @@ from typing import Final
 from vmxd.errors import RootError
 from vmxd.host import cpus, parameters
 from vmxd.host.files import SIZE_MAX, printable
+from vmxd.host.kvm_text import KVM_FILE
 from vmxd.host.recording import COPIED, MSR_TEXT_MAX
-from vmxd.host.recording_text import KVM_FILE, MSR_FILE
+from vmxd.host.recording_text import MSR_FILE
 
 SIZE_LIMITS: Final = {
     cpus.CPUINFO: cpus.CPUINFO_MAX,

@@ -24,16 +24,15 @@ from vmxd import cpulist
 from vmxd.errors import RootError
 from vmxd.host import archive, cpus
 from vmxd.host.files import Files
+from vmxd.host.kvm_text import KVM_FILE, format_kvm_text
 from vmxd.host.parameters import MODULES, parameter_files
 from vmxd.host.recording import COPIED
 from vmxd.host.recording_text import (
     FAILURE_FILE,
     FAILURE_FIRST_LINE,
-    KVM_FILE,
     MSR_FILE,
     MSR_FIRST_LINE,
     format_failure_text,
-    format_kvm_text,
     format_msr_text,
 )
 from vmxd.host.syscalls import exchange

@@ -8,14 +8,8 @@ from typing import Final
 from vmxd.errors import RootError
 from vmxd.host import changes, cpus
 from vmxd.host.files import Files, printable
-from vmxd.host.recording_text import (
-    FAILURE_FILE,
-    KVM_FILE,
-    MSR_FILE,
-    parse_failure_text,
-    parse_kvm_text,
-    parse_msr_text,
-)
+from vmxd.host.kvm_text import KVM_FILE, parse_kvm_text
+from vmxd.host.recording_text import FAILURE_FILE, MSR_FILE, parse_failure_text, parse_msr_text
 from vmxd.model.facts import Failed, KvmMsrs, Missing, Spans
 
 KERNEL: Final = "proc/sys/kernel/osrelease"

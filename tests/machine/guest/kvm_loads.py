@@ -9,7 +9,7 @@ import sys
 
 from vmxd.host.files import Files
 from vmxd.host.kvm import read_kvm_msrs
-from vmxd.host.recording_text import format_kvm_text
+from vmxd.host.kvm_text import format_kvm_text
 
 PARAMETERS = "/sys/module/kvm_intel/parameters"
 MODULE = "/lib/modules/kvm-intel.ko"
