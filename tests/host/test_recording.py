@@ -9,6 +9,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,14 +29,15 @@ from vmxd.host.cpus import RECORDED_KEYS
 from vmxd.host.files import Files
 from vmxd.host.parameters import DIRECTORY
 from vmxd.host.record import write_recording
-from vmxd.host.recording import COPIED, is_recording
+from vmxd.host.recording import COPIED, HOST_NAME, is_recording
 from vmxd.host.recording_text import MSR_FILE, format_msr_text
 from vmxd.host.root import read_host
 
 
-def record(root: Path, destination: str | Path) -> None:
-    """Write a recording of a root."""
-    write_recording(Files(str(root)), read_host(str(root)), str(destination))
+def record(root: Path, destination: str | Path, *, named: bool = True) -> None:
+    """Write a recording of a root; named: with the host's name, if it has one."""
+    host = read_host(str(root))
+    write_recording(Files(str(root)), host if named else replace(host, name=None), str(destination))
 
 
 @pytest.mark.parametrize("name", ALL_HOSTS)
@@ -373,7 +375,10 @@ def test_only_a_root_with_msr_txt_is_a_recording(tmp_path: Path) -> None:
 
 
 def test_a_recording_has_no_other_file(tmp_path: Path) -> None:
-    """Of a root full of secrets, a recording has the files of its list and the redacted lines of cpuinfo only."""
+    """Of a root full of secrets, a recording has the files of its list and the redacted lines of cpuinfo only.
+
+    The name of the host is one of them, unless it is to be left out.
+    """
     source = shutil.copytree(LAKEFIELD, tmp_path / "source")
     for name in ("proc/sys/kernel/hostname", "sys/class/dmi/id/product_serial", "sys/class/net/eth0/address"):
         (source / name).parent.mkdir(parents=True)
@@ -381,10 +386,14 @@ def test_a_recording_has_no_other_file(tmp_path: Path) -> None:
     with (source / "proc/cpuinfo").open("a") as file:
         file.write("Hardware\t: secret\nSerial\t\t: secret\ncpu MHz\t\t: secret\nsecret\n\n")
     record(source, tmp_path / "host")
-    found = tree(tmp_path / "host")
+    record(source, tmp_path / "anonymous", named=False)
+    found, anonymous = tree(tmp_path / "host"), tree(tmp_path / "anonymous")
 
     assert found.keys() <= {MSR_FILE, "proc/cpuinfo", *COPIED}
-    assert [] == [name for name, data in found.items() if b"secret" in data]
+    assert [HOST_NAME] == [name for name, data in found.items() if b"secret" in data]
+    assert {HOST_NAME: b"secret\n", **anonymous} == found
+    assert "secret" == read_host(str(tmp_path / "host")).name
+    assert None is read_host(str(tmp_path / "anonymous")).name
 
 
 def secrets() -> set[str]:
@@ -398,8 +407,8 @@ def secrets() -> set[str]:
 
 
 def test_a_recording_of_this_machine_does_not_tell_which_it_is(tmp_path: Path) -> None:
-    """A live recording has no host name, machine ID, serial number or address; its cpuinfo is redacted."""
-    record(Path("/"), tmp_path / "host")
+    """A live recording has no machine ID, serial number or address, and no name if asked; its cpuinfo is redacted."""
+    record(Path("/"), tmp_path / "host", named=False)
     found = {name: data for name, data in tree(tmp_path / "host").items() if not name.startswith(DIRECTORY)}
     written = "\n".join(data.decode() for data in found.values())
     keys = {line.partition(":")[0].strip() for line in found["proc/cpuinfo"].decode().splitlines() if line}

@@ -44,6 +44,11 @@ def test_a_feature_and_its_state() -> None:
     """A feature is explained with its bit, its MSR, its names, and the CPUs that have it or not."""
     expected = """\
         bus_lock_detection
+          here       differs; CPUs 0-3 off; CPU 4 on
+                     bus_lock_detection is missing on CPUs 0-3:
+                     IA32_VMX_PROCBASED_CTLS2[62] is 0
+          for        The host is told when a guest locks the bus, and can slow a VM that
+                     disturbs others.
           is         VMM bus-lock detection
           bit        IA32_VMX_PROCBASED_CTLS2[62], 0x48b[62]
                      control 30: bit 62 says that it may be 1, bit 30 that it must be
@@ -55,9 +60,6 @@ def test_a_feature_and_its_state() -> None:
           libvirt    no name
           seen       first on Lakefield (2020), of the CPUs in vmxd's table; newer ones
                      may lack it
-          here       differs; CPUs 0-3 off; CPU 4 on
-                     bus_lock_detection is missing on CPUs 0-3:
-                     IA32_VMX_PROCBASED_CTLS2[62] is 0
 
         here
         """

@@ -247,6 +247,7 @@ def test_an_unknown_feature_is_null() -> None:
 def test_the_host_as_recorded() -> None:
     """What was not recorded of the host is null; the rest is as cpuinfo has it."""
     expected = {
+        "name": None,
         "vendor": "GenuineIntel",
         "model_name": "Intel(R) Core(TM) i5-L16G7 CPU @ 1.40GHz",
         "signature": "06-8a-01",

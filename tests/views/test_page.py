@@ -133,12 +133,14 @@ def test_html(name: str) -> None:
 
 def test_control_states() -> None:
     """A control's state is more than on: Skylake must set some controls, and may clear some that once were always 1."""
-    rows = {row.name: row for group in page_view.feature_groups(inventory_of("skylake-6700k")) for row in group.rows}
+    groups = page_view.feature_groups(inventory_of("skylake-6700k"))
+    rows = {row.name: row for group in groups for row in group.rows}
 
     assert "default1-clearable" == rows["cr3_load_exiting"].state
     assert "on" == rows["ept"].state
     assert "off" == rows["tertiary_controls"].state
-    assert ("MSR absent",) == rows["ipi_virt"].notes
+    assert [("MSR absent",)] == [group.notes for group in groups if rows["ipi_virt"] in group.rows]
+    assert () == rows["ipi_virt"].notes
     assert {state.value for state in page_view.STATES} >= {row.state for row in rows.values()}
     assert {"forced"} == {
         row.state
@@ -201,11 +203,24 @@ def test_recording_is_marked() -> None:
 
 
 def test_live_host_is_not_marked() -> None:
-    """A page of the machine itself says nothing of a recording."""
-    page = render(replace(LAKEFIELD_HOST, source=Source.LIVE, root="/"))
+    """A page of the machine itself, or of a recording that it made since boot, says when it was read and its name."""
+    for host in (replace(LAKEFIELD_HOST, source=Source.LIVE, root="/"), replace(LAKEFIELD_HOST, same_boot=True)):
+        page = render(replace(host, name="db-03"))
 
-    assert "notice" not in page.attributes("class")
-    assert not any("A recording," in text for text in page.texts["p"])
+        assert "notice" not in page.attributes("class")
+        assert not any("A recording," in text for text in page.texts["p"])
+        assert "Read, of this machine" in page.texts["dt"]
+        assert (["db-03"], "db-03 · vmxd") == (page.texts["h1"], page.texts["title"][0])
+        assert "Intel(R) Core(TM) i5-L16G7 CPU @ 1.40GHz" in page.texts["p"]
+
+
+def test_no_vmx() -> None:
+    """A page of a host without VMX says so once; what is off or absent everywhere is folded away."""
+    page = page_of(inventory_of("made-amd"))
+
+    assert ["All 149 features are off, as there is no VMX", "No MSR has a value, as there is no VMX"] == [
+        text for text in page.texts["summary"] if "no VMX" in text
+    ]
 
 
 def test_notices() -> None:
@@ -282,7 +297,7 @@ def test_hostile_recording(text: str, tmp_path: Path) -> None:
     page = page_of(inventory)
 
     assert ([], [], []) == (page.errors, page.unclosed, page.comments)
-    assert f"vmxd: {text}" == page.texts["title"][0]
+    assert f"{text} · vmxd" == page.texts["title"][0]
     assert [text] == page.texts["h1"]
     assert {text, str(root)} <= {*page.texts["dd"], *page.texts["code"]}
     shape = render(replace(inventory.host, root="/", kernel="6", cpus=LAKEFIELD_HOST.cpus)).shape
@@ -325,9 +340,10 @@ def test_failed_msr() -> None:
     misc: dict[int, Reading] = {0: Failed("EIO"), **dict.fromkeys(range(1, 5), 1 << 6)}
     readings = {**LAKEFIELD_HOST.readings, 0x485: misc}
     inventory = take_inventory(replace(LAKEFIELD_HOST, readings=readings))
-    (row,) = (row for group in page_view.feature_groups(inventory) for row in group.rows if row.name == "activity_hlt")
+    (group,) = (group for group in page_view.feature_groups(inventory) if group.name == "IA32_VMX_MISC")
 
-    assert ("on", ("CPU 0 unknown: failed (EIO)",)) == (row.state, row.notes)
+    assert (("CPU 0 unknown: failed (EIO)",), {()}) == (group.notes, {row.notes for row in group.rows})
+    assert "on" in {row.state for row in group.rows if row.name == "activity_hlt"}
     assert len(FEATURES) == sum(page_view.counts(page_view.feature_groups(inventory)).values())
 
 

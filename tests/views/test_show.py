@@ -30,8 +30,10 @@ from vmxd.model.inventory import take_inventory
 from vmxd.tables import FEATURES, find_features
 from vmxd.tables.find import GROUPS, find_rows
 from vmxd.tables.msrs import MSR_BY_INDEX, MSRS
+from vmxd.tables.purpose import PURPOSE
 from vmxd.tables.rows import Flag
 from vmxd.views.lines import lines_text
+from vmxd.views.overview import overview_lines
 from vmxd.views.show import choose, show_lines
 from vmxd.views.words import describe_cpus, feature_details
 
@@ -445,16 +447,41 @@ SEQUENCE = re.compile(r"\x1b\[([0-9;]*)m")
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_colour_only_repeats_the_words(columns: int) -> None:
     """On a terminal the text is in colour, in its columns, and without the colour what a narrow pipe would get."""
-    text = on_terminal("--root", str(LAKEFIELD), columns=columns)
+    text = on_terminal("--root", str(LAKEFIELD), "--all", columns=columns)
     plain = lines_text(show_lines(scan(str(LAKEFIELD)).inventory, width=columns))
 
     assert {"1", "2", "33", "1;31"} <= set(SEQUENCE.findall(text))
     assert plain == SEQUENCE.sub("", text)
 
 
+def test_the_first_screen_is_the_answer() -> None:
+    """A terminal shows the host, profiles and what it lacks of what matters, in 24 lines."""
+    text = on_terminal("--root", str(LAKEFIELD), environment={"NO_COLOR": "1"})
+
+    assert len(text.splitlines()) <= 24
+    assert "CPU 4 differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection)" in text
+    assert "profile     kvm-fast: lacks 2 of 24: pml, ept_1gb\n" in text
+    assert "lacks, of the 40 features that matter most\n  tertiary_controls, invpcid, encls_exiting, pml," in text
+    assert "eptp_switching" not in text
+
+
+@given(hosts(), st.integers(46, 150))
+def test_any_overview_fits(host: Host, width: int) -> None:
+    """Each feature that matters is named if it is off, and the lines fit; a host without VMX is five lines."""
+    inventory = take_inventory(host)
+    lines = lines_text(overview_lines(inventory, width)).splitlines()
+    words = re.findall(r"\w+", " ".join(lines[lines.index("") if "" in lines else 0 :]))
+
+    assert [] == [line for line in lines if len(line) > width]
+    if "no_vmx" in inventory.verdict.status.value and inventory.verdict.everywhere:
+        assert not {"lacks", "profile"} & {line.split(" ")[0] for line in lines}
+    else:
+        assert {name for name in PURPOSE if inventory.features[name].everywhere is False} <= set(words)
+
+
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_no_colour_where_it_is_not_wanted(environment: dict[str, str]) -> None:
     """With NO_COLOR, or on a terminal that has none, there is no escape sequence."""
-    text = on_terminal("--root", str(LAKEFIELD), environment=environment)
+    text = on_terminal("--root", str(LAKEFIELD), "--all", environment=environment)
 
     assert lines_text(show_lines(scan(str(LAKEFIELD)).inventory, width=80)) == text

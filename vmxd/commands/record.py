@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from vmxd.commands import EXIT_FINE
@@ -25,6 +26,7 @@ _EPILOG: Final = """
 examples:
   vmxd record /tmp/host                of this machine, as root
   vmxd record --collector.nested DIR   with what KVM offers to guests
+  vmxd record --no-hostname DIR        without the host's name, to give away
   vmxd show --root /tmp/host           look at it, here or on another machine
   vmxd record - > host.tar             as a tar archive
   vmxd record --from VBox.log DIR      of a machine that is out of reach
@@ -39,13 +41,19 @@ def add(commands: Commands) -> None:
         parents=[host_options()],
         help="write a recording, which every command takes as --root",
         description="Write a recording: proc/, sys/, msr.txt and, with --collector.nested, kvm.txt; without serial "
-        "numbers, host name or addresses. An older recording in its place is replaced in one step.",
+        "numbers or addresses. An older recording in its place is replaced in one step.",
         epilog=_EPILOG,
     )
     parser.add_argument(
         "directory",
         metavar="DIR",
         help="directory to write; a link there is refused, a parent that is missing made; - prints a tar archive",
+    )
+    parser.add_argument(
+        "--no-hostname",
+        dest="named",
+        action="store_false",
+        help="leave out the host's name",
     )
     parser.add_argument(
         "--sweep",
@@ -71,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     devices = MsrDevices(files, sweep=True) if arguments.sweep else None
     host = read_host(arguments.root, arguments.cpus, arguments.skip_isolated, devices, nested=arguments.nested)
     say(host.notes)
-    _hand_out(arguments.directory, files, host, {})
+    _hand_out(arguments.directory, files, host if arguments.named else replace(host, name=None), {})
     return EXIT_FINE
 
 

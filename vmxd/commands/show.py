@@ -24,7 +24,12 @@ states:
   unknown                 not recorded, or could not be read: not off
   differs                 software can set it on some CPUs and not on others
 
+without NAME and options that choose features:
+  on a terminal  the host, and which of the features that matter most it lacks
+  elsewhere      every feature, in a form that scripts may rely on; also --all
+
 examples:
+  vmxd show --all                 every feature, on a terminal too
   vmxd show ept vpid              two features
   vmxd show exit --only missing   VM-exit controls that the CPUs do not have
   vmxd show --root DIR --long     a recording, with all names of each feature
@@ -53,6 +58,7 @@ def add(commands: Commands) -> None:
         help="features that are missing on some CPU, present on every CPU, not known on some (unknown), or on which "
         "CPUs disagree (inconsistent); may be given more than once",
     )
+    parser.add_argument("--all", "-a", action="store_true", help="all features, also on a terminal")
     parser.add_argument("--long", "-l", action="store_true", help="also the SDM's words, bits, and names elsewhere")
     parser.add_argument(
         "--json", action="store_true", help="print JSON (docs/schema/show-1.json), of the features that are shown"
@@ -67,8 +73,11 @@ def run(arguments: argparse.Namespace) -> int:
     from vmxd.views.show import choose, show_lines
 
     chosen = frozenset().union(*map(find_rows, split_names(arguments.names))) if arguments.names else None
+    width = terminal_width()
+    chooses = arguments.names or arguments.only or arguments.all or arguments.long or arguments.json
+    is_overview = width is not None and not chooses
     wanted = []
-    if arguments.profiles or arguments.profile_dirs:
+    if is_overview or arguments.profiles or arguments.profile_dirs:
         profiles = chosen_profiles(arguments.profile_dirs, arguments.profiles)
         wanted = [find_profile(name, profiles) for name in arguments.profiles] or list(profiles)
     inventory = scan_chosen(arguments, wanted).inventory
@@ -79,6 +88,10 @@ def run(arguments: argparse.Namespace) -> int:
         from vmxd.views.json import inventory_document, to_json
 
         write(to_json(inventory_document(inventory, chosen)).encode())
+    elif is_overview and width is not None:
+        from vmxd.views.overview import overview_lines
+
+        write_lines(overview_lines(inventory, width))
     else:
-        write_lines(show_lines(inventory, chosen, long=arguments.long, width=terminal_width()))
+        write_lines(show_lines(inventory, chosen, long=arguments.long, width=width))
     return EXIT_FINE

@@ -26,7 +26,7 @@ from vmxd.host import archive, cpus
 from vmxd.host.files import Files
 from vmxd.host.kvm_text import KVM_FILE, format_kvm_text
 from vmxd.host.parameters import MODULES, parameter_files
-from vmxd.host.recording import COPIED
+from vmxd.host.recording import COPIED, HOST_NAME
 from vmxd.host.recording_text import (
     FAILURE_FILE,
     FAILURE_FIRST_LINE,
@@ -112,9 +112,11 @@ def _write(tree: _Tree, destination: str) -> None:
 
 
 def _contents(host: Host, files: Files | None) -> dict[str, bytes]:
-    """Collect the files of a recording by path. Raises RootError."""
+    """Collect the files of a recording by path; the host name only if the host has one. Raises RootError."""
     copied = (*COPIED, *parameter_files(files)) if files else ()
     contents = {name: data for name in copied if files and (data := files.read(name)) is not None}
+    if host.name is None:
+        contents.pop(HOST_NAME, None)
     contents[cpus.ONLINE] = f"{cpulist.format_cpus(host.online)}\n".encode()  # as it was when the MSRs were read
     if files and (cpuinfo := files.read(cpus.CPUINFO, cpus.CPUINFO_MAX)) is not None:
         contents[cpus.CPUINFO] = cpus.redact_cpuinfo(cpuinfo)

@@ -13,6 +13,9 @@ from vmxd.host.recording_text import FAILURE_FILE, MSR_FILE, parse_failure_text,
 from vmxd.model.facts import Failed, KvmMsrs, Missing, Spans
 
 KERNEL: Final = "proc/sys/kernel/osrelease"
+HOST_NAME: Final = "proc/sys/kernel/hostname"
+_NO_NAME: Final = ("", "(none)")
+"""What Linux calls a host that nobody has named (CONFIG_DEFAULT_HOSTNAME)."""
 COPIED: Final = (
     cpus.ONLINE,
     cpus.PRESENT,
@@ -20,9 +23,10 @@ COPIED: Final = (
     cpus.ISOLATED,
     *cpus.CORE_TYPES.values(),
     KERNEL,
+    HOST_NAME,
     *changes.MARKS,
 )
-"""Files that a recording has as they are, if the host has them. No serial number, no host name, no address."""
+"""Files that a recording has as they are, if the host has them. No serial number, no address."""
 
 MSR_TEXT_MAX: Final = 4 << 20
 """Bytes: 21 MSRs with a value of their own on each of 8,192 CPUs."""
@@ -42,6 +46,18 @@ def read_failure(files: Files) -> str | None:
     if files.has(MSR_FILE) or (text := files.read_text(FAILURE_FILE)) is None:
         return None
     return printable(parse_failure_text(text, files.path(FAILURE_FILE)), REASON_MAX)
+
+
+def read_name(files: Files) -> str | None:
+    """Read the host name, None if there is none. Raises RootError."""
+    name = files.read_line(HOST_NAME)
+    return None if name in _NO_NAME else name
+
+
+def is_of_this_boot(files: Files) -> bool:
+    """Whether a recording was made on this machine since it has booted. Raises RootError."""
+    boot = files.read_line(changes.BOOT_ID)
+    return bool(boot) and boot == Files("/").read_line(changes.BOOT_ID)
 
 
 def read_recording(files: Files, online: Collection[int]) -> dict[int, Spans]:

@@ -113,6 +113,8 @@ def _read_host(
         readings=readings,
         core_types=cpus.read_core_types(files),
         kernel=files.read_line(recording.KERNEL) or None,
+        name=recording.read_name(files),
+        same_boot=source is Source.RECORDING and recording.is_of_this_boot(files),
         kvm_parameters=read_parameters(files),
         kvm_msrs=kvm_msrs,
         notes=notes,

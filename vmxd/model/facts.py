@@ -191,6 +191,8 @@ class Host:
     readings: MSR index -> CPU number -> reading.
     core_types: on a hybrid part, CPU number -> the kernel's name of its kind of core: core, atom or lowpower.
     kernel: release of the running kernel, None where not recorded.
+    name: host name, None where not recorded.
+    same_boot: whether this is a recording of the machine that reads it, made since that has booted.
     kvm_parameters: those of the module kvm_intel by name; absent where it is not loaded.
     kvm_msrs: what KVM gives to guests, why it could not be asked, or that it was not.
     notes: what the reader found odd, one sentence each.
@@ -207,6 +209,8 @@ class Host:
     readings: Mapping[int, Mapping[int, Reading]]
     core_types: Mapping[int, str] = field(default_factory=dict)
     kernel: str | None = None
+    name: str | None = None
+    same_boot: bool = False
     kvm_parameters: Mapping[str, Parameter] | Missing = Missing.NOT_RECORDED
     kvm_msrs: KvmMsrs | Failed | Missing = Missing.NOT_RECORDED
     notes: tuple[str, ...] = ()

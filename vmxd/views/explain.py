@@ -18,6 +18,7 @@ from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.cpu_models import CPU_MODELS, features_of
 from vmxd.tables.kvm import KVM_PARAMETERS
 from vmxd.tables.needs import NEEDS
+from vmxd.tables.purpose import PURPOSE
 from vmxd.tables.rows import AllOf, Control, Field, Flag, Layout, MayBeZero, Msr
 from vmxd.views.lines import Line, Tone, beside
 from vmxd.views.platforms import attribution_text, seen_text
@@ -85,6 +86,10 @@ def _host(inventory: Inventory) -> Block:
 
 
 def _feature(feature: Feature, inventory: Inventory) -> Iterator[Said]:
+    """Yield the state on the host, then what the feature is for, then what it is."""
+    yield from state_here(feature, inventory)
+    if purpose := PURPOSE.get(feature.name):
+        yield "for", purpose
     yield "is", feature.row.sdm
     yield from _place(feature)
     yield from _called(feature)
@@ -94,7 +99,6 @@ def _feature(feature: Feature, inventory: Inventory) -> Iterator[Said]:
     if needing := list(needed_by(feature)):
         yield "needed by", ", ".join(needing)
     yield from (("seen", text) for text in _seen(feature))
-    yield from state_here(feature, inventory)
 
 
 def _place(feature: Feature) -> Iterator[Said]:

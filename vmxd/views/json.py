@@ -100,6 +100,7 @@ def host_document(inventory: Inventory) -> Json:
     """Make what a host is."""
     identity = inventory.identity
     return {
+        "name": inventory.host.name,
         "vendor": identity.vendor,
         "model_name": identity.model_name,
         "signature": identity.signature,

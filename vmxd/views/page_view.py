@@ -63,7 +63,10 @@ class FeatureRow(NamedTuple):
 
 
 class MsrGroup(NamedTuple):
-    """The features that stand in one MSR; the derived ones stand in none. on: how many, None where none is known."""
+    """The features that stand in one MSR; the derived ones stand in none.
+
+    on: how many, None where none is known. notes: what is to be said of every one of them, and is not in its row.
+    """
 
     name: str
     short: str
@@ -72,6 +75,7 @@ class MsrGroup(NamedTuple):
     on: int | None
     rows: tuple[FeatureRow, ...]
     numbers: tuple[tuple[str, int], ...]
+    notes: tuple[str, ...]
 
 
 class MsrValue(NamedTuple):
@@ -120,15 +124,17 @@ def feature_groups(inventory: Inventory) -> tuple[MsrGroup, ...]:
 def _group(inventory: Inventory, msr: Msr | None, rows: list[FeatureRow]) -> MsrGroup:
     keys = [row.key for row in rows]
     on = None if set(keys) == {State.UNKNOWN.value} else keys.count(State.ON.value)
+    notes = tuple(note for note in rows[0].notes if all(note in row.notes for row in rows)) if len(rows) > 1 else ()
+    rows = [row._replace(notes=tuple(note for note in row.notes if note not in notes)) for row in rows]
     if msr is None:
-        return MsrGroup("Derived", "derived", "", "features that are no single bit", on, tuple(rows), ())
+        return MsrGroup("Derived", "derived", "", "features that are no single bit", on, tuple(rows), (), notes)
     numbers = [
         (row.name, inventory.fields[row.name])
         for row in msr.rows
         if isinstance(row, Field) and row.name in inventory.fields and not is_whole(row)
     ]
     sdm = f"SDM Vol. 3D {msr.sdm}"
-    return MsrGroup(msr.name, _short(msr), f"{msr.index:#x}", sdm, on, tuple(rows), tuple(numbers))
+    return MsrGroup(msr.name, _short(msr), f"{msr.index:#x}", sdm, on, tuple(rows), tuple(numbers), notes)
 
 
 def _short(msr: Msr) -> str:

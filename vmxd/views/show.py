@@ -53,7 +53,7 @@ def show_lines(
     chosen: names of features, numbers and bits to show, below a shorter summary; None: all.
     long: with the SDM's words, bits and other names. width: columns of the terminal; None: do not wrap.
     """
-    lines = list(_summary(inventory, None if chosen is None else _HEAD, width))
+    lines = list(summary(inventory, None if chosen is None else _HEAD, width))
     sections = list(_sections(inventory, chosen, long=long, width=width))
     for section in sections:
         lines += [(), *section]
@@ -65,7 +65,8 @@ def show_lines(
 # The summary ------------------------------------------------------------------------------------------------------
 
 
-def _summary(inventory: Inventory, words: Collection[str] | None, width: int | None) -> Iterator[Line]:
+def summary(inventory: Inventory, words: Collection[str] | None, width: int | None) -> Iterator[Line]:
+    """Lay out the host at a glance; words: the labels to have, None: all. width: as of show_lines."""
     last = ""
     for word, text in summary_lines(inventory):
         last = word or last

@@ -238,10 +238,9 @@ def offered(value: bool) -> str:
 def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:
     """Say the host at a glance: pairs of a label, "" if it is that of the line above, and a text."""
     identity, host = inventory.identity, inventory.host
-    kind = "recording " if host.source is Source.RECORDING else ""
     parts = [("signature", identity.signature), ("microcode", identity.microcode), ("kernel", host.kernel)]
     lines = [
-        ("host", f"{kind}{host.root}"),
+        ("host", host_text(host)),
         ("cpu", ", ".join([identity.model_name or "unknown model", identity.vendor or "unknown vendor"])),
         (
             "",
@@ -270,6 +269,14 @@ def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:
     lines.append(("features", _feature_counts(inventory)))
     lines.append(("fingerprint", identity.fingerprint or no_fingerprint(inventory)))
     return lines
+
+
+def host_text(host: Host) -> str:
+    """Name a host and where it was read: db-03; recording DIR of db-03, this machine."""
+    if host.source is Source.LIVE:
+        return " of ".join(filter(None, (None if host.root == "/" else host.root, host.name))) or host.root
+    text = f"recording {host.root}" + (f" of {host.name}" if host.name else "")
+    return f"{text}, this machine since boot" if host.same_boot else text
 
 
 def no_fingerprint(inventory: Inventory) -> str:
@@ -324,6 +331,8 @@ def _profile(found: Fit) -> str:
     wanted = len(found.profile.features)
     if found.fits:
         return f"{found.profile.name}: the CPUs have all {wanted} features"
+    if len(found.unknown) == wanted:
+        return f"{found.profile.name}: not known"
     texts = [(found.lacking, f"lacks {len(found.lacking)} of {wanted}: "), (found.unknown, "not known: ")]
     return f"{found.profile.name}: " + "; ".join(word + ", ".join(names) for names, word in texts if names)
 
