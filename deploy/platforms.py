@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from vmxd.host.scan import scan
-from vmxd.model.platform import expected, kinds_text, platforms
+from vmxd.model.attribution import expected
+from vmxd.model.platform import kinds_text, platforms
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX
 from vmxd.tables.platforms import seen
 from vmxd.tables.platforms.brands import is_intel

@@ -47,6 +47,9 @@ missing flag with unreadable MSRs is `unreadable`.""",
     "vmx_msr_variants": "An absent MSR is a value of its own if other CPUs have it.",
     "vmx_inconsistent_cpus": "If two values are equally common, the lowest CPU counts. No series if nothing is known.",
     "vmx_unknown_bits": "promtool's linter takes the word for a data size; these are bits.",
+    "vmx_platform_differs": """\
+At least two CPUs of the same microarchitecture and product class agree. Nothing is said of guests, nor of CPUs that the
+table lacks. [Which CPUs have it](../platforms.md) says what the table is worth.""",
     "vmx_sanity_violations": "The rules are in `vmxd/model/checks.py`.",
     "vmx_profile_missing_features": "[Profiles](../profiles.md) says which there are, and how to make your own.",
     "vmx_host_info": """\

@@ -35,6 +35,7 @@ CONTRACT: Final[Mapping[str, frozenset[str]]] = {
         "vmx_cpu_inconsistent": "cpu msr kvm",
         "vmx_msr_info": "msr value",
         "vmx_unknown_bits": "msr",
+        "vmx_platform_differs": "feature state",
         "vmx_sanity_violations": "rule",
         "vmx_profile_missing_features": "profile",
         "vmx_host_info": "vendor model_name signature microcode hypervisor fingerprint",

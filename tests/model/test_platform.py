@@ -1,4 +1,4 @@
-"""vmxd/model/platform.py: which CPUs have a feature, and why one lacks what others of its kind have."""
+"""vmxd/model/platform.py: which CPUs have a feature, and what a host's CPUs are."""
 
 from __future__ import annotations
 
@@ -6,114 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from vmxd.model.platform import (
-    Apart,
-    Cause,
-    Platform,
-    attribute,
-    differences,
-    easiest,
-    expected,
-    first_seen,
-    kinds_of,
-    platforms,
-    unread,
-)
-from vmxd.tables import FEATURES
-
-
-def seen(name: str, microcode: int | None = None, kinds: str | None = None) -> Platform:
-    """Find the CPU of the table with a name, and a microcode and kinds of core if given."""
-    return next(
-        each
-        for each in platforms()
-        if each.name == name and microcode in (None, each.microcode) and kinds in (None, each.kinds)
-    )
-
-
-@pytest.mark.parametrize(
-    ("feature", "cpu", "cause", "apart"),
-    [
-        ("pml", seen("Core i7-7800X"), Cause.PRODUCT, Apart.CLASS),
-        ("shadow_vmcs", seen("Core i9-10980XE"), Cause.PRODUCT, Apart.CLASS),
-        ("pml", seen("Core i7-6900K"), Cause.PRODUCT, Apart.CLASS),
-        ("pml", seen("Core i9-12900K", kinds="core:16 atom:8"), Cause.CONFIGURATION, Apart.KINDS),
-        ("pml", seen("Core i9-13900H"), Cause.CONFIGURATION, Apart.KINDS),
-        ("ept_mode_based_exec", seen("Core i9-11900K", 0x1C), Cause.MICROCODE, Apart.MICROCODE),
-        ("pconfig", seen("Core i9-13900KF"), Cause.PRODUCT, Apart.SMX),
-        ("shadow_vmcs", seen("Core i7-9750H"), Cause.PRODUCT, Apart.SMX),
-        ("vmfunc", seen("Pentium Gold G5400"), Cause.PRODUCT, Apart.CLASS),
-        ("tsc_scaling", seen("Xeon E5-2699 v3"), Cause.NOT_KNOWN, None),
-        ("posted_intr", seen("Core i7-6700K"), Cause.NEVER, None),
-        ("shadow_vmcs", seen("Xeon w9-3475X"), Cause.NOT_KNOWN, None),
-    ],
-)
-def test_attribution(feature: str, cpu: Platform, cause: Cause, apart: Apart | None) -> None:
-    """The cause is the one that the CPUs of the signature establish, and no stronger one."""
-    found = attribute(feature, cpu)
-
-    assert (cause, apart) == (found.cause, found.apart)
-
-
-def test_the_first_microcode_with_it_is_named() -> None:
-    """A Core i9-11900K with microcode 0x1c lacks what those with 0x24 have; with 0x24, that is not the cause."""
-    old = seen("Core i9-11900K", 0x1C)
-
-    assert 0x24 == attribute("ept_mode_based_exec", old).since
-    assert Cause.MICROCODE is not attribute("ept_mode_based_exec", replace(old, microcode=0x40)).cause
-    assert Cause.MICROCODE is not attribute("ept_mode_based_exec", replace(old, microcode=None)).cause
-
-
-def test_the_same_product_elsewhere() -> None:
-    """A CPU that lacks what the same product with the same microcode has lacks it by configuration."""
-    having = seen("Xeon Platinum 8160")
-
-    found = attribute("ept", having)
-
-    assert (Cause.CONFIGURATION, Apart.NOTHING, (having,)) == (found.cause, found.apart, found.others[:1])
-    assert found.cause.fixable
-
-
-def test_a_guest_is_told_of_its_hypervisor() -> None:
-    """A guest lacks what such CPUs have because of its hypervisor; what no such CPU has, as bare metal does."""
-    guest = replace(seen("Xeon Platinum 8160"), hypervisor=True)
-
-    assert Cause.HYPERVISOR is attribute("pml", guest).cause
-    assert Cause.NEVER is attribute("pconfig", guest).cause
-
-
-def test_one_cpu_supports_no_claim() -> None:
-    """Of a kind seen once nothing is said to be missing, whatever it lacks."""
-    (only,) = [each for each in platforms() if each.family and each.family.name == "Cannon Lake"]
-    lacking = [name for name in FEATURES if only.has(name) is False]
-
-    assert {Cause.NOT_KNOWN} == {attribute(name, only).cause for name in lacking}
-    assert {None} == {expected(name, replace(only, name="another"), [only]) for name in FEATURES}
-
-
-def test_leaving_one_out() -> None:
-    """Of what the table predicts for a CPU by the others, less than one in a hundred is wrong."""
-    answers = [
-        (expected(name, each, [other for other in platforms() if other is not each]), each.has(name))
-        for each in platforms()[::5]
-        for name in FEATURES
-        if each.has(name) is not None
-    ]
-    told = [said is right for said, right in answers if said is not None]
-
-    assert len(told) > len(answers) // 3
-    assert told.count(False) * 100 < len(told)
-
-
-def test_unlike_its_kind() -> None:
-    """A CPU that lacks what all of its kind have, or has what none has, differs in that; the table's own do not."""
-    cpu = seen("Xeon Platinum 8160")
-    has = {name: cpu.has(name) for name in FEATURES}
-
-    assert [] == list(differences(cpu, has))
-    assert [("ept", False), ("hlat", True)] == list(differences(cpu, has | {"ept": False, "hlat": True, "pml": None}))[
-        :2
-    ]
+from tests.helpers.strategies import VMX_CPU, host_of
+from vmxd.model.facts import Cpu
+from vmxd.model.inventory import take_inventory
+from vmxd.model.platform import Platform, easiest, first_seen, kinds_of, platform_of, platforms, unread
 
 
 def test_kinds_and_the_first() -> None:
@@ -136,3 +32,32 @@ def test_what_was_not_read_is_said() -> None:
     (msr,) = unread(["ipi_virt"], platforms())
 
     assert (0x492, "Tiger Lake") == (msr.index, unread(["ipi_virt"], platforms())[msr][0].family.name)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("brand", "microcode", "flags", "found"),
+    [
+        ("Intel(R) Xeon(R) Platinum 8160 CPU @ 2.10GHz", "0x2006b06", "vmx pae smx", ("xeon", 0x2006B06, True, False)),
+        ("unknown", "2006B06", "vmx pae", ("", 0x2006B06, False, False)),
+        ("Common KVM processor", "0x1", "vmx hypervisor", ("other", 1, None, True)),
+        ("Genuine Intel(R) CPU 0000%@", "N/A", "vmx", ("processor", None, None, False)),
+    ],
+)
+def test_a_host_as_a_row(brand: str, microcode: str, flags: str, found: tuple[object, ...]) -> None:
+    """Brand, microcode and flags are read as /proc/cpuinfo has them, also odd ones; CPUs that differ are no row."""
+    cpu = replace(VMX_CPU, family=6, model=85, stepping=4, model_name=brand, microcode=microcode)
+    cpu = replace(cpu, flags=frozenset(flags.split()))
+
+    platform = row_of(cpu, cpu)
+    stale = row_of(cpu, replace(cpu, microcode="0x7"))
+
+    assert platform
+    assert stale
+    assert found == (platform.product, platform.microcode, platform.smx, platform.hypervisor)
+    assert stale.microcode is None
+    assert row_of(cpu, replace(cpu, stepping=5)) is None
+
+
+def row_of(*cpus: Cpu) -> Platform | None:
+    """Describe a host that has these CPUs and whose MSRs were not read."""
+    return platform_of(take_inventory(host_of({at: {} for at in range(len(cpus))}, dict(enumerate(cpus)))))

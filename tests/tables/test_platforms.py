@@ -16,7 +16,7 @@ from vmxd.tables.msrs import MSRS
 from vmxd.tables.platforms.brands import CLASSES, NUMBERS, is_intel, numbered, product_class, short_name
 from vmxd.tables.platforms.microarchitectures import MICROARCHITECTURES, microarchitecture
 from vmxd.tables.platforms.seen import parse, table, write
-from vmxd.views.platforms import name_of
+from vmxd.views.platform_words import name_of
 
 NAMELESS: Final = ("arrandale-2540p", "kvm-guest")
 """Recordings of which the signature is not known, or that are of a guest."""

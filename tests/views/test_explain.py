@@ -128,7 +128,7 @@ def test_a_name_of_several(name: str, titles: list[str]) -> None:
     ("name", "is_no_feature_but", "msr"),
     [
         ("locked", "locked of IA32_FEATURE_CONTROL", "IA32_FEATURE_CONTROL"),
-        ("0x480[57]", "a bit without a name, set on every part since Alder Lake", "IA32_VMX_BASIC"),
+        ("0x480[57]", "a bit without a name, set on Alder Lake and every Intel CPU of later years", "IA32_VMX_BASIC"),
     ],
 )
 def test_a_bit_that_is_no_feature(name: str, is_no_feature_but: str, msr: str) -> None:

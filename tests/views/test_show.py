@@ -75,6 +75,7 @@ status      unknown: whether VMX may be used is not known: IA32_FEATURE_CONTROL 
 cpus        5 online (0-4), 5 scanned (0-4)
 consistent  no: CPU 4 differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection)
 features    100 of {len(FEATURES)} on every CPU, 1 not known
+missing     47 of unknown cause
 fingerprint fa1b6ded4f7d
 """
 

@@ -16,6 +16,7 @@ from vmxd.tables.find import find_feature, split_names
 from vmxd.tables.platforms.brands import CLASSES, numbered, product_class, short_name
 from vmxd.views import platforms as view
 from vmxd.views.json import to_json
+from vmxd.views.platform_words import name_of
 
 _EPILOG: Final = """
 examples:
@@ -86,21 +87,21 @@ def _chosen(platform: Platform, arguments: argparse.Namespace) -> bool:
 
 
 def _feature(name: str) -> Feature:
-    known = (*(view.name_of(each) for each in platforms()), *(each.name for each in platforms()))
+    known = (*(name_of(each) for each in platforms()), *(each.name for each in platforms()))
     return find_feature(name, known)
 
 
 def _called(text: str, among: Iterable[Platform]) -> list[Platform]:
     """List the CPUs that a text names: a microarchitecture, a signature, or a part of a brand string."""
     key = text.casefold().strip()
-    of_family = [each for each in among if key in (view.name_of(each).casefold(), each.signature)]
+    of_family = [each for each in among if key in (name_of(each).casefold(), each.signature)]
     if of_family:
         return of_family
     by_model = [each for each in among if each.signature.startswith(f"{key}-")]
     name = short_name(text).casefold()
     by_name = [each for each in among if name and f" {name} " in f" {each.name.casefold()} "]
     family, product = numbered(name), product_class(name)
-    by_number = [each for each in among if view.name_of(each) == family and product in (each.product, "other")]
+    by_number = [each for each in among if name_of(each) == family and product in (each.product, "other")]
     return by_model or by_name or by_number
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from vmxd.model.attribution import Unlike, unlike
 from vmxd.model.checks import Rule
 from vmxd.model.facts import Failed, Host, Missing, Parameter
 from vmxd.model.guest import Reason
 from vmxd.model.inventory import Inventory
+from vmxd.model.platform import Platform, platform_of
 from vmxd.model.states import State, by_cpus
 from vmxd.model.status import Verdict
 from vmxd.model.vmcs import Refusal
@@ -78,6 +80,14 @@ class UnnamedBit(Finding):
     msr: int
     bit: int
     row: Unnamed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnlikeItsKind(Finding):
+    """Features that this host has and no CPU like it, or lacks and all CPUs like it have, by the table of real CPUs."""
+
+    platform: Platform
+    found: tuple[Unlike, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +224,7 @@ def _findings(inventory: Inventory) -> Iterator[Finding]:
     yield from cpus_differ(inventory)
     yield from (BrokenRule(cpus=each.cpus, rule=each.rule) for each in inventory.violations)
     yield from unknown_bits(inventory)
+    yield from unlike_its_kind(inventory)
     yield from left_off(inventory)
     yield from (Note(text=note) for note in inventory.host.notes)
 
@@ -259,6 +270,15 @@ def unknown_bits(inventory: Inventory) -> Iterator[UnknownBits]:
             cpus = [cpu for group in inventory.groups if group.decoded.unknown.get(index) for cpu in group.cpus]
             bits = tuple(bit for bit in range(64) if mask >> bit & 1)
             yield UnknownBits(cpus=tuple(sorted(cpus)), msr=index, bits=bits)
+
+
+def unlike_its_kind(inventory: Inventory) -> Iterator[UnlikeItsKind]:
+    """Find the features in which a host is unlike its like: those that it lacks, then those that it has."""
+    found = unlike(inventory)
+    for has in (False, True):
+        if (these := tuple(each for each in found if each.has is has)) and (platform := platform_of(inventory)):
+            names = tuple(each.feature for each in these)
+            yield UnlikeItsKind(features=names, platform=platform, found=these)
 
 
 def unnamed_bits(inventory: Inventory) -> Iterator[UnnamedBit]:

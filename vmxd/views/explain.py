@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from vmxd.model.answers import View, has_feature
+from vmxd.model.attribution import attribute
 from vmxd.model.decode import control_state
 from vmxd.model.facts import Missing
 from vmxd.model.inventory import Inventory
-from vmxd.model.platform import attribute, first_seen, platform_of
+from vmxd.model.platform import first_seen, platform_of
 from vmxd.model.states import State
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.bits import is_register, set_bits
@@ -21,7 +22,7 @@ from vmxd.tables.needs import NEEDS
 from vmxd.tables.purpose import PURPOSE
 from vmxd.tables.rows import AllOf, Control, Field, Flag, Layout, MayBeZero, Msr
 from vmxd.views.lines import Line, Tone, beside
-from vmxd.views.platforms import attribution_text, seen_text
+from vmxd.views.platform_words import attribution_text, seen_text
 from vmxd.views.words import (
     condition,
     describe_cpus,

@@ -16,7 +16,7 @@ from vmxd.tables.needs import NEEDS
 from vmxd.tables.rows import Msr
 from vmxd.views.explain import LAYOUTS, TITLES, first_model, needed_by
 from vmxd.views.json import Json, feature_document, feature_state, host_document, msr_document, msr_state
-from vmxd.views.platforms import why_document
+from vmxd.views.platform_json import why_document
 from vmxd.views.words import told
 
 EXPLAIN_SCHEMA: Final = "vmxd.explain/1"

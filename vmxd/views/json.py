@@ -25,6 +25,7 @@ from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import AllOf, Control, Field, Flag, MayBeZero, Msr, Unnamed
 from vmxd.tables.versions import SOURCES
 from vmxd.views.guest_json import guest_document, loading_document
+from vmxd.views.platform_json import platform_document
 from vmxd.views.words import verdict_hint, verdict_sentence
 
 SHOW_SCHEMA: Final = "vmxd.show/1"
@@ -49,6 +50,7 @@ def inventory_document(inventory: Inventory, chosen: Collection[str] | None = No
         "vmxd": vmxd.__version__,
         "source": host.source.value,
         "host": host_document(inventory),
+        "platform": platform_document(inventory),
         "status": verdict.status.value,
         "usable": verdict.usable,
         "reason": verdict_sentence(verdict),

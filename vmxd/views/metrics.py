@@ -15,6 +15,7 @@ from prometheus_client.exposition import generate_latest as generate_text
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from vmxd.model.attribution import unlike
 from vmxd.model.decode import Status
 from vmxd.model.facts import Missing
 from vmxd.model.inventory import Inventory
@@ -161,6 +162,19 @@ class HostCollector(Collector):
             if mask:
                 unknown.add_metric((msr_name(index),), mask.bit_count())
         yield unknown
+
+        unlike_its_kind = gauge(
+            "vmx_platform_differs",
+            "1 for each feature that this host has and no CPU like it (present), or lacks and all CPUs like it have "
+            "(absent), by vmxd's table of real CPUs; none: no series.",
+            _CAPABILITIES,
+            ("feature", "state"),
+        )
+        for each in unlike(self.inventory):
+            if each.feature in self.features:
+                state = Presence.PRESENT if each.has else Presence.ABSENT
+                unlike_its_kind.add_metric((each.feature, state.value), 1)
+        yield unlike_its_kind
 
         documentation = "Number of logical CPUs whose values break a rule that healthy CPUs obey; only broken rules."
         violations = gauge("vmx_sanity_violations", documentation, _CAPABILITIES, ("rule",))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from vmxd.model.attribution import Attribution, missing
 from vmxd.model.facts import Failed, Missing
 from vmxd.model.findings import (
     BrokenRule,
@@ -15,6 +16,7 @@ from vmxd.model.findings import (
     LeftOff,
     Note,
     UnknownBits,
+    UnlikeItsKind,
 )
 from vmxd.model.findings import findings as findings_of
 from vmxd.model.inventory import Inventory
@@ -114,8 +116,10 @@ def counts(groups: tuple[MsrGroup, ...]) -> dict[str, int]:
 def feature_groups(inventory: Inventory) -> tuple[MsrGroup, ...]:
     """Put every feature under its MSR, in the order of the SDM, the derived ones last."""
     by_msr: dict[int | None, list[FeatureRow]] = {}
+    why = missing(inventory)
     for feature in FEATURES.values():
-        by_msr.setdefault(feature.msr.index if feature.msr else None, []).append(_feature(inventory, feature))
+        row = _feature(inventory, feature, why.get(feature.name))
+        by_msr.setdefault(feature.msr.index if feature.msr else None, []).append(row)
     return tuple(
         _group(inventory, None if index is None else MSR_BY_INDEX[index], rows) for index, rows in by_msr.items()
     )
@@ -141,7 +145,7 @@ def _short(msr: Msr) -> str:
     return msr.name.removeprefix("IA32_").removeprefix("VMX_")
 
 
-def _feature(inventory: Inventory, feature: Feature) -> FeatureRow:
+def _feature(inventory: Inventory, feature: Feature, why: Attribution | None) -> FeatureRow:
     row, state = feature.row, inventory.features[feature.name].state
     plain = {True: State.ON, False: State.OFF, None: State.UNKNOWN}[state.usable]
     return FeatureRow(
@@ -150,7 +154,7 @@ def _feature(inventory: Inventory, feature: Feature) -> FeatureRow:
         sdm=row.sdm,
         state=state.value,
         key=(state if state is State.DIFFERS else plain).value,
-        notes=tuple(feature_details(inventory, feature.name)),
+        notes=tuple(feature_details(inventory, feature.name, why)),
         guests=_guests(inventory, feature.name),
         is_shown=feature.cpuinfo_flag is not None,
         names=tuple(name for name in other_names(feature) if not name.endswith(" (cpuinfo)")),
@@ -181,6 +185,7 @@ _TITLES: Final[dict[type[Finding], tuple[str, str]]] = {
     CpusDiffer: ("odd", "CPUs differ"),
     BrokenRule: ("bad", "Rule broken"),
     UnknownBits: ("odd", "Unknown bits"),
+    UnlikeItsKind: ("odd", "Unlike its kind"),
     LeftOff: ("odd", "Left off by KVM"),
     Doubted: ("note", "Maybe left off by KVM"),
     Note: ("note", "Note"),

@@ -8,27 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import vmxd
-from vmxd.model.platform import Apart, Attribution, Cause, Kind, Platform, attribute, easiest, shares, unread
-from vmxd.model.states import State
+from vmxd.model.platform import Kind, Platform, easiest, shares, unread
 from vmxd.tables import FEATURES
 from vmxd.tables.rows import Msr
 from vmxd.views.json import Json
 from vmxd.views.lines import lines_text, table
+from vmxd.views.platform_json import cpu_document
+from vmxd.views.platform_words import microcode_of, name_of
 
 PLATFORMS_SCHEMA: Final = "vmxd.platforms/1"
 _EXAMPLES: Final = 3
 _COLUMNS: Final = ("microarchitecture", "year", "signature", "class", "seen", "microcode", "for example")
 _NOT_NO: Final = "Not seen is not no: the table holds some CPUs of each kind, and of many kinds none."
-
-
-def name_of(kind: Kind | Platform) -> str:
-    """Name the microarchitecture of a kind or CPU; its signature if no row has one."""
-    return kind.family.name if kind.family else kind.signature
-
-
-def microcode_of(platform: Platform) -> str:
-    """Write a microcode revision, "" if it is not known."""
-    return "" if platform.microcode is None else f"{platform.microcode:#x}"
 
 
 Silent = Mapping[Msr, Sequence[Platform]]
@@ -142,17 +133,6 @@ def kinds_document(features: Sequence[str], lacks: Sequence[str], kinds: Sequenc
     }
 
 
-def cpu_document(platform: Platform) -> Json:
-    """Build the part on one CPU of the table."""
-    return {
-        "name": platform.name,
-        "microcode": microcode_of(platform) or None,
-        "kinds": platform.kinds or None,
-        "smx": platform.smx,
-        "hypervisor": platform.hypervisor,
-    }
-
-
 # What CPUs have ---------------------------------------------------------------------------------------------------
 
 
@@ -222,53 +202,3 @@ def cpus_document(among: Sequence[Platform]) -> Json:
             for each in among
         ],
     }
-
-
-# Why a host lacks it ----------------------------------------------------------------------------------------------
-
-
-def attribution_text(found: Attribution, platform: Platform) -> str:
-    """Say why a CPU lacks a feature, and by what evidence: one sentence."""
-    kind = f"{platform.product} CPUs like it"
-    counts = f"{found.having} of {found.of} {kind} seen have it"
-    others = ", ".join(dict.fromkeys(each.name for each in found.others[:_EXAMPLES]))
-    said = {
-        (Cause.NEVER, None): f"none of the {found.of} {kind} seen has it",
-        (Cause.PRODUCT, Apart.CLASS): f"other product classes of its kind have it ({others}); {counts}",
-        (Cause.PRODUCT, Apart.SMX): f"such CPUs with SMX have it ({others}), those without lack it; {counts}",
-        (Cause.MICROCODE, Apart.MICROCODE): (
-            f"those with microcode {found.since or 0:#x} or later have it ({others}), earlier ones lack it; {counts}"
-        ),
-        (Cause.CONFIGURATION, Apart.KINDS): f"with one kind of core online, such a CPU has it ({others}); {counts}",
-        (Cause.CONFIGURATION, Apart.NOTHING): (
-            f"the same product with the same microcode has it elsewhere ({others}): firmware or a setting; {counts}"
-        ),
-        (Cause.HYPERVISOR, None): f"this is a guest, and its hypervisor decides; of the hardware, {counts}",
-        (Cause.NOT_KNOWN, None): f"why is not known: {counts if found.of else f'no {kind} was seen'}",
-    }
-    return said[found.cause, found.apart]
-
-
-def why_document(feature: str, state: State, platform: Platform | None) -> Json | None:
-    """Build the part on why no CPU of a host has a feature; None if some have it, or the CPU cannot be named."""
-    if state is not State.OFF or platform is None:
-        return None
-    found = attribute(feature, platform)
-    return {
-        "cause": found.cause.value,
-        "apart": found.apart.value if found.apart else None,
-        "fixable": found.cause.fixable,
-        "having": found.having,
-        "of": found.of,
-        "microcode_since": None if found.since is None else f"{found.since:#x}",
-        "others": list(dict.fromkeys(each.name for each in found.others)),
-        "reason": attribution_text(found, platform),
-    }
-
-
-def seen_text(first: Platform | None) -> str:
-    """Say on which CPU of the table a feature was seen first."""
-    if first is None:
-        return "on no CPU of vmxd's table; not seen is not no"
-    year = f" ({first.family.year})" if first.family else ""
-    return f"first on {name_of(first)}{year}, of the CPUs in vmxd's table; newer ones may lack it"

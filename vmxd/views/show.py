@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
+from vmxd.model.attribution import Attribution, missing
 from vmxd.model.inventory import Inventory
 from vmxd.model.states import State
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature
@@ -80,7 +81,13 @@ def _tone(inventory: Inventory, word: str) -> Tone:
         return {True: Tone.GOOD, False: Tone.BAD, None: Tone.DOUBT}[inventory.verdict.usable]
     if word == "consistent":
         return Tone.BAD if inventory.inconsistent else Tone.PLAIN
-    return {"failed": Tone.BAD, "broken": Tone.BAD, "unknown": Tone.DOUBT, "note": Tone.DOUBT}.get(word, Tone.PLAIN)
+    return {
+        "failed": Tone.BAD,
+        "broken": Tone.BAD,
+        "unknown": Tone.DOUBT,
+        "unlike": Tone.DOUBT,
+        "note": Tone.DOUBT,
+    }.get(word, Tone.PLAIN)
 
 
 # Features by MSR --------------------------------------------------------------------------------------------------
@@ -93,8 +100,9 @@ Rows = dict[str, tuple[str, list[str]]]
 def _sections(
     inventory: Inventory, chosen: Collection[str] | None, *, long: bool, width: int | None
 ) -> Iterator[list[Line]]:
+    why = missing(inventory)
     for msr in [*(msr for msr in MSRS if msr.twin_of is None), None]:
-        rows = {name: row for name, row in _rows(inventory, msr).items() if chosen is None or name in chosen}
+        rows = {name: row for name, row in _rows(inventory, msr, why).items() if chosen is None or name in chosen}
         named = {row.name for row in msr.rows if not isinstance(row, Unnamed)} if msr else set()
         if not rows and (msr is None or (chosen is not None and named.isdisjoint(chosen))):
             continue
@@ -107,7 +115,7 @@ def _sections(
         yield section
 
 
-def _rows(inventory: Inventory, msr: Msr | None) -> Rows:
+def _rows(inventory: Inventory, msr: Msr | None, why: Mapping[str, Attribution]) -> Rows:
     """Say the rows of an MSR, its numbers, then its bits; of None the derived features."""
     rows: Rows = {}
     for row in msr.rows if msr else ():
@@ -117,7 +125,7 @@ def _rows(inventory: Inventory, msr: Msr | None) -> Rows:
         rows |= {name: (bit.state.value, details(inventory, bit)) for name, bit in inventory.firmware.items()}
     for name, feature in FEATURES.items():
         if feature.msr is msr:
-            rows[name] = inventory.features[name].state.value, feature_details(inventory, name)
+            rows[name] = inventory.features[name].state.value, feature_details(inventory, name, why.get(name))
     return rows
 
 

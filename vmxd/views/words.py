@@ -9,6 +9,7 @@ import vmxd
 from vmxd import cpulist
 from vmxd.model import findings as kinds
 from vmxd.model.answers import consistent, is_nested_off
+from vmxd.model.attribution import Attribution, missing
 from vmxd.model.decode import Status
 from vmxd.model.facts import Failed, Host, Missing, MsrState, Parameter, Source
 from vmxd.model.inventory import Inventory
@@ -20,6 +21,7 @@ from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, m
 from vmxd.tables.errnos import Errno, explain, explain_kvm
 from vmxd.tables.rows import Bit, Msr, Unnamed
 from vmxd.views.guest_words import reason_text, refusal_text
+from vmxd.views.platform_words import brief_text, missing_text, unlike_text
 
 _NAMED: Final = 3
 """Features that a sentence on many names."""
@@ -100,6 +102,7 @@ LABELS: Final[dict[type[kinds.Finding], str]] = {
     kinds.FailedReads: "failed",
     kinds.CpusDiffer: "differ",
     kinds.UnknownBits: "unknown",
+    kinds.UnlikeItsKind: "unlike",
     kinds.BrokenRule: "broken",
     kinds.LeftOff: "kvm",
     kinds.Doubted: "kvm",
@@ -140,6 +143,8 @@ def sentence(finding: kinds.Finding) -> str:  # noqa: PLR0911 (one a kind)
             return f"{differ} in {', '.join(map(msr_name, msrs))} ({', '.join(features) or 'no named feature'})"
         case kinds.UnknownBits(msr=msr, bits=bits):
             return unknown_bits_text(msr, bits)
+        case kinds.UnlikeItsKind(platform=platform, found=found):
+            return unlike_text(platform, found)
         case kinds.UnnamedBit(msr=msr, bit=bit, row=row):
             return unnamed_bit_text(msr, bit, row)
         case kinds.BrokenRule(rule=rule):
@@ -257,7 +262,7 @@ def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:
     lines.append(("cpus", _cpu_counts(inventory)))
     lines += [("failed", text) for text in said.get("failed", ())]
     lines.append(("consistent", _consistency(inventory, said.get("differ", ()))))
-    lines += [(label, text) for label in ("unknown", "broken") for text in said.get(label, ())]
+    lines += [(label, text) for label in ("unknown", "unlike", "broken") for text in said.get(label, ())]
     lines += [("unnamed", sentence(each)) for each in kinds.unnamed_bits(inventory)]
     lines += [("kvm", text) for text in said.get("kvm", ())]
     if text := module_text(inventory):
@@ -267,6 +272,8 @@ def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:
     lines += [("profile", _profile(found)) for found in inventory.profiles]
     lines += [("note", text) for text in said.get("note", ())]
     lines.append(("features", _feature_counts(inventory)))
+    if text := missing_text(missing(inventory)):
+        lines.append(("missing", text))
     lines.append(("fingerprint", identity.fingerprint or no_fingerprint(inventory)))
     return lines
 
@@ -390,10 +397,15 @@ def _why(why: Why) -> str:
     return "" if why is None else "MSR absent" if why is Missing.ABSENT else state_text(why)
 
 
-def feature_details(inventory: Inventory, name: str) -> list[str]:
-    """Say what remains to be said of a feature: of the CPUs, and if that is something else, of KVM and of guests."""
+def feature_details(inventory: Inventory, name: str, why: Attribution | None = None) -> list[str]:
+    """Say what remains to be said of a feature: of the CPUs, and if that is something else, of KVM and of guests.
+
+    why: why no CPU has it, as far as the table of real CPUs tells.
+    """
     layers = inventory.layers(name)
     texts = details(inventory, layers.hardware)
+    if why is not None and (text := brief_text(why)):
+        texts.append(text)
     if layers.kvm:
         texts.append(left_off(layers.kvm))
     is_offered = inventory.nested is not None and inventory.nested.status is NestedStatus.OFFERED

@@ -12,6 +12,9 @@ processor: Intel's brands without one of these names ("Intel Processor N100", en
 other: Centaur, VIA, Zhaoxin and whoever else.
 """
 
+NO_BRAND: Final = "unknown"
+"""What Linux prints as the model name if CPUID has no brand string."""
+
 NUMBERS: Final = {
     r"xeon (?:bronze|silver|gold|platinum) \d1\d\d": "Skylake-SP",
     r"xeon (?:bronze|silver|gold|platinum) \d2\d\d": "Cascade Lake",
