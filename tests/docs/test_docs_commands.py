@@ -149,14 +149,6 @@ def test_make(block: Block) -> None:
             assert (0, "") == (result.returncode, result.stderr), block.where
 
 
-@pytest.mark.parametrize("block", [b for b in ALL if b.options.get("not-run") == "file"], ids=lambda block: block.where)
-def test_scripts(block: Block) -> None:
-    """A script that a page shows is one."""
-    result = subprocess.run(["sh", "-n"], input=block.text, capture_output=True, text=True, check=False)
-
-    assert (0, "") == (result.returncode, result.stderr)
-
-
 @pytest.mark.parametrize("block", of("promql"), ids=lambda block: block.where)
 def test_queries(block: Block) -> None:
     """Every query is PromQL, and asks for series that vmxd or its rules have."""

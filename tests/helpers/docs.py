@@ -33,7 +33,6 @@ NOT_RUN: Final = {
     "test_first_hour": "tests/packaging/test_first_hour.py follows the page with a real Prometheus",
     "test_fleet_docs": "tests/fleet/test_docs.py runs it against a real Prometheus with a fleet",
     "test_new_bit": "tests/packaging/test_new_bit.py runs it on a copy of the tree, changed as the page says",
-    "file": "is the content of a file; sh -n reads it",
 }
 """Why a block of commands is not run, by what its info string says: ```sh not-run=host."""
 

@@ -11,7 +11,7 @@ from vmxd.commands.parser import Commands, host_options, profile_options, what_i
 from vmxd.commands.profiles import chosen_profiles
 from vmxd.commands.scanning import scan_chosen
 from vmxd.commands.vms import vm_option
-from vmxd.errors import UsageError
+from vmxd.errors import UsageError, VmxdError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,6 +38,7 @@ exit codes:
   0  everything that was asked for holds
   1  something does not
   2  nothing is known not to hold, but something could not be told
+  0, 2, 3  with --format nagios: OK, CRITICAL, UNKNOWN
 """
 
 
@@ -75,14 +76,34 @@ def add(commands: Commands) -> None:
         help="features of the hardware, or those that a guest gets: as KVM answered, else as its kernel and parameters "
         "lead to expect; nested: as KVM answers, and nothing else (default: guest for --cpu-model, else hardware)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON (docs/schema/check-1.json)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON (docs/schema/check-1.json)")
+    form.add_argument(
+        "--format",
+        choices=("text", "nagios"),
+        default="text",
+        help="nagios: print and exit as a plugin of Nagios or Icinga does (default: %(default)s)",
+    )
     parser.add_argument("--list-profiles", action="store_true", help="list all profiles and stop")
     parser.add_argument("--list-cpu-models", action="store_true", help="list QEMU's CPU models and stop")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the answers. Raises VmxdError."""
+    """Print the answers. Raises VmxdError; a monitor is told on standard output, as by its own plugins."""
+    if arguments.format != "nagios":
+        return _run(arguments)
+    from vmxd.views.nagios import UNKNOWN, nagios_error
+
+    try:
+        return _run(arguments)
+    except VmxdError as error:
+        write(nagios_error(str(error)).encode())
+        return UNKNOWN
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Print the answers, and return the exit code of their form. Raises VmxdError."""
     from vmxd.model import answers
     from vmxd.model.offer import WhatIf
     from vmxd.views.check import answers_document, check_lines
@@ -116,6 +137,11 @@ def run(arguments: argparse.Namespace) -> int:
         found.append(answers.consistent(inventory))
     if arguments.usable or both:
         found.append(answers.usable(inventory))
+    if arguments.format == "nagios":
+        from vmxd.views.nagios import CODES, nagios_text
+
+        write(nagios_text(found).encode())
+        return CODES[answers.overall(found)]
     if arguments.json:
         from vmxd.views.json import to_json
 

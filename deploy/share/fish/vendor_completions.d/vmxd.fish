@@ -163,6 +163,7 @@ complete -c vmxd -n '_shtab_vmxd_using check' -l consistent -d 'all CPUs have th
 complete -c vmxd -n '_shtab_vmxd_using check' -l usable -d 'VMXON may be executed on every CPU'
 complete -c vmxd -n '_shtab_vmxd_using check' -l view -xka "hardware guest nested" -d 'features of the hardware, or those that a guest gets: as KVM answered, else as its kernel and parameters lead to expect'
 complete -c vmxd -n '_shtab_vmxd_using check' -l json -d 'print JSON (docs/schema/check-1.json)'
+complete -c vmxd -n '_shtab_vmxd_using check' -l format -xka "text nagios" -d 'nagios: print and exit as a plugin of Nagios or Icinga does (default: text)'
 complete -c vmxd -n '_shtab_vmxd_using check' -l list-profiles -d 'list all profiles and stop'
 complete -c vmxd -n '_shtab_vmxd_using check' -l list-cpu-models -d 'list QEMU'"'"'s CPU models and stop'
 complete -c vmxd -n '_shtab_vmxd_using; and test $_shtab_vmxd_npos -eq 0' -a features -d 'list every feature that vmxd knows, with its names elsewhere'
