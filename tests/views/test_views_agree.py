@@ -185,6 +185,9 @@ def test_findings_are_said_alike(host: Host) -> None:
     show = lines_text(show_lines(inventory))
     page = html.unescape(render_page(inventory, "/metrics")[0].decode())
     check = lines_text(check_lines([consistent(inventory), usable(inventory)]))
+    assert [sentence(each) for each in findings(inventory)] == [
+        each["sentence"] for each in inventory_document(inventory)["findings"]
+    ]
     for finding in findings(inventory):
         said = sentence(finding)
 

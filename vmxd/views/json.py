@@ -15,7 +15,7 @@ from vmxd.cpulist import format_cpus
 from vmxd.model.compare import Group
 from vmxd.model.decode import cpuinfo_flags
 from vmxd.model.facts import Failed, Missing, MsrState
-from vmxd.model.findings import unnamed_bits
+from vmxd.model.findings import Finding, findings, unnamed_bits
 from vmxd.model.inventory import Inventory
 from vmxd.model.kvm import NestedView
 from vmxd.model.offer import offer
@@ -26,7 +26,7 @@ from vmxd.tables.rows import AllOf, Control, Field, Flag, MayBeZero, Msr, Unname
 from vmxd.tables.versions import SOURCES
 from vmxd.views.guest_json import guest_document, loading_document
 from vmxd.views.platform_json import platform_document
-from vmxd.views.words import verdict_hint, verdict_sentence
+from vmxd.views.words import sentence, verdict_hint, verdict_sentence
 
 SHOW_SCHEMA: Final = "vmxd.show/1"
 FEATURES_SCHEMA: Final = "vmxd.features/1"
@@ -55,6 +55,7 @@ def inventory_document(inventory: Inventory, chosen: Collection[str] | None = No
         "usable": verdict.usable,
         "reason": verdict_sentence(verdict),
         "hint": verdict_hint(verdict),
+        "findings": [_finding(each) for each in findings(inventory)],
         "notes": list(host.notes),
         "cpus": {
             "online": format_cpus(host.online),
@@ -88,6 +89,15 @@ def inventory_document(inventory: Inventory, chosen: Collection[str] | None = No
             found.profile.name: {"fits": found.fits, "lacking": list(found.lacking), "unknown": list(found.unknown)}
             for found in inventory.profiles
         },
+    }
+
+
+def _finding(finding: Finding) -> Json:
+    return {
+        "kind": re.sub("(?<=.)(?=[A-Z])", "_", type(finding).__name__).lower(),
+        "sentence": sentence(finding),
+        "cpus": format_cpus(finding.cpus) or None,
+        "features": list(finding.features),
     }
 
 
