@@ -251,7 +251,7 @@ def test_vmxon_after_a_suspend() -> None:
     """Not locked, so VMXON faults: after a suspend, older kernels did not set it again."""
     text = explain("VMXON faulted, MSR_IA32_FEAT_CTL (0x3a) = 0x4\nkvm: enabling virtualization on CPU0 failed")
 
-    assert "it is not locked, so VMXON faults" in text
+    assert "IA32_FEATURE_CONTROL is not locked, so VMXON faults" in text
     assert "5.7.7" in text
     assert "KVM could not enable VMX on CPU 0" in text
 

@@ -37,6 +37,17 @@ class MsrValues:
 
 
 @dataclass(frozen=True, slots=True)
+class MsrBits:
+    """Some bits of an MSR, as rdmsr -f prints them: value of the bits high to low; of the others nothing is known."""
+
+    msr: Msr
+    high: int
+    low: int
+    value: int
+    cpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Named:
     """A feature as somebody else named it; None if it is no VMX feature that the tables have."""
 
@@ -51,6 +62,8 @@ class By(enum.Enum):
     """libvirt or QEMU, with KVM: what KVM gives here is the matter."""
     TCG = "tcg"
     """QEMU without KVM: no host lacks anything."""
+    ITSELF = "itself"
+    """QEMU: -cpu asks for a feature without another that it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +117,15 @@ class FeatureSet:
 
 @dataclass(frozen=True, slots=True)
 class ControlsRefused:
-    """Controls that a hypervisor asked an MSR for, and what it got of them: masks of the VMCS field's 32 bits."""
+    """Controls that a hypervisor asked an MSR for, and what it got of them: masks of the VMCS field's bits.
+
+    program: ACRN; or Xen, on a CPU that has other controls than the one that came first.
+    """
 
     msr: Msr
     asked: int
     got: int
+    program: str = "ACRN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +172,17 @@ class Vm:
 
 
 Finding = (
-    MsrValues | Lacking | UnknownNames | SetRefused | VmxFlags | FeatureSet | ControlsRefused | Refused | Message | Vm
+    MsrValues
+    | MsrBits
+    | Lacking
+    | UnknownNames
+    | SetRefused
+    | VmxFlags
+    | FeatureSet
+    | ControlsRefused
+    | Refused
+    | Message
+    | Vm
 )
 
 

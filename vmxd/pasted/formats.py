@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from vmxd.pasted import flags, kernel_log, qemu, values, vm, vmxcap
+from vmxd.pasted import flags, kernel_log, qemu, values, virtualbox, vm, vmxcap
 from vmxd.pasted.findings import Finding
 from vmxd.pasted.text import prepare
 
@@ -24,6 +24,7 @@ FORMATS: Final[tuple[Callable[[str], Iterator[Finding]], ...]] = (
     vm.find,
     flags.find,
     vmxcap.find,
+    virtualbox.find,
     values.find,
 )
 

@@ -16,9 +16,12 @@ _CPU: Final = r"CPU ?#?(?P<cpu>\d{1,5})"
 _INDEX: Final = r"(?P<msr>0x[0-9a-f]{1,8})"
 _HEX: Final = r"(?:0x)?[0-9a-f]{1,8}(?: \(0x[0-9a-f]{1,8}\))?"
 _INSERT: Final = (
-    r"(?:[Cc]ould not insert|[Ee]rror inserting|[Ff]ailed to insert)(?: module)? '?"
+    r"(?:[Cc]ould not insert|[Ee]rror inserting|[Ff]ailed to insert|can't load module)(?: module)? '?"
     r"[\w./+-]{0,200}kvm[_-]intel[\w.]{0,10}'?"
 )
+_ERR: Final = r"(?: (?:val=|value )[0-9a-f]{1,16})?(?: \(?err[= ]?(?P<error>-?\d{1,3})\)?)?"
+_OFF: Final = r"(?:disabled|not enabled|not turned on|turned off)"
+_BY: Final = r"(?:by|in) (?:the |your )?(?:system )?(?:BIOS|bios|firmware|UEFI)"
 
 MESSAGES: Final = tuple(
     (kind, pattern(words))
@@ -28,28 +31,49 @@ MESSAGES: Final = tuple(
         ("disabled", r"kvm(?:_intel)?: (?:support for '?kvm_intel'? )?disabled by (?:bios|BIOS)"),
         ("disabled", _CPU + r": VMX disabled by BIOS"),
         ("disabled", r"VMX (?:is )?disabled by (?:the )?(?:BIOS|firmware)"),
+        ("disabled", rf"\b(?:VMX|VT-x|VT|Virtualization Technology)(?: \(VT-x\))? (?:operation )?(?:is )?{_OFF} {_BY}"),
+        ("disabled", r"KVM \(vmx\) is disabled by your BIOS|Virtualization Enabled In Firmware: No"),
+        ("disabled", r"but Intel VT-x is disabled|Technology \(VT-x\) is not turned on|HV Support\.{3,90}2\b"),
+        ("disabled", r"Either VMX not present or not enabled in BIOS|VT-x: \(disabled in BIOS\)"),
+        ("disabled", r"IA32_FEAT\w{4,20} (?:already )?locked(?: with VMX off|; VMX status: disabled)"),
         ("disabled", r"VERR_VMX_MSR_(?:ALL_VMX_DISABLED|VMX_DISABLED|VMXON_DISABLED|LOCKED_OR_DISABLED)"),
         ("no_vmx", r"kvm(?:_intel)?: no hardware support(?! for '?kvm_amd)"),
         ("no_vmx", r"VMX not supported by " + _CPU),
         ("no_vmx", _CPU + r" does(?: not|n't) support VMX"),
-        ("no_vmx", r"VERR_VMX_NO_VMX"),
+        ("no_vmx", r"VERR_VMX_NO_VMX|HV Support\.{3,90}0\b|Your CPU does not support KVM extensions"),
+        ("no_vmx", r"processor does not support VMX operation|[Cc]hecking for hardware virtualization ?: ?FAIL"),
+        ("no_vmx", r"does not appear to provide a virtualization platform supported by Hyper-V"),
         ("vmxon", r"VMXON faulted, MSR_IA32_FEAT_CTL \(0x3a\) = (?P<value>0x[0-9a-f]{1,16})"),
-        ("vmxon", r"VMXON failed(?: on " + _CPU + ")?"),
+        ("vmxon", _CPU + r": (?:unexpected VMXON failure|VMXON failed)"),
+        ("vmxon", r"(?<!: )VMXON failed(?: on " + _CPU + ")?"),
         ("enabling", r"enabling virtualization on " + _CPU + r" failed"),
         ("inconsistent", _CPU + r" feature inconsistency"),
+        ("inconsistent", r"VMX: Capabilities fatally differ between " + _CPU),
         ("setup", r"[Ff]ailed to set ?up VMCS config"),
+        ("refuses", r"VMX: " + _CPU + r" has insufficient (?:CPU support|VMX support) ?\(?(?P<what>[\w\x20/-]{0,60})"),
+        ("refuses", r"processor does not support (?P<what>desired [\w\x20-]{3,60} controls|unrestricted guest)"),
         ("capability", r"(?P<which>EPT|VPID) CAP should not exist if not support 1-setting enable"),
         ("pair", rf"Inconsistent VM-Entry/VM-Exit pair, entry = (?P<entry>{_HEX}), exit = (?P<exit>{_HEX})"),
         ("insert", _INSERT + r"(?: \([^)\n]{0,200}\))?: (?P<error>[A-Z][A-Za-z/,\x20]{3,50})"),
         ("loaded", r"kvm: already loaded (?:the other module|vendor module '?(?P<module>kvm_\w{3,6}))"),
-        ("in_use", r"VERR_VMX_IN_VMX_ROOT_MODE"),
-        ("evmcs", r"Using Hyper-V [Ee]nlightened VMCS"),
+        ("in_use", r"VERR_VMX_IN_VMX_ROOT_MODE|VT-x is being used by another hypervisor"),
+        ("evmcs", r"[Uu]sing Hyper-V [Ee]nlightened VMCS"),
+        ("no_nested", r"Virtualized Intel VT-x/EPT is (?:not supported on this platform|disabled)"),
+        ("instruction", rf"(?P<what>vmread|vmwrite) (?:failed: field=|error: reg )(?P<field>[0-9a-f]{{1,8}}){_ERR}"),
+        ("instruction", r"(?P<what>vmptrld|vmclear|invept|invvpid) fail(?:ed)?: ?[0-9a-fx]{1,20}/[0-9a-f]{1,16}"),
+        ("perf", r"VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL does not work properly"),
         ("unchecked", r"unchecked MSR access error: (?P<what>RDMSR|WRMSR) (?:from|to) " + _INDEX),
         ("ignored", r"(?:ignored|unhandled) (?P<what>rdmsr|wrmsr): " + _INDEX),
         ("cannot_read", _CPU + r" cannot read MSR (?P<msr>0x[0-9a-fA-F]{1,8})"),
+        ("cannot_read", r"\brdmsr: ?pread: (?P<error>[A-Z][A-Za-z/\x20]{3,40})"),
+        ("cannot_set", _CPU + r" cannot set MSR (?P<msr>0x[0-9a-fA-F]{1,8})"),
+        ("cannot_get", r"failed to get MSR " + _INDEX),
+        ("no_msr", r"\b(?:rdmsr|wrmsr): ?open: (?P<error>[A-Z][A-Za-z\x20]{3,40})"),
         ("internal", r"KVM internal error\. Suberror: \d{1,3}"),
         ("entry_failed", r"entry failed, hardware error (?P<value>0x[0-9a-f]{1,8})"),
         ("no_kvm", r"[Cc]ould not access KVM kernel module: (?P<error>[A-Z][A-Za-z\x20]{3,40})"),
+        ("no_kvm", r"[Ff]ailed to initialize (?:kvm|KVM): (?P<error>[A-Z][A-Za-z\x20]{3,40})"),
+        ("no_kvm", r"KVM virtualisation configured, but not available|[Cc]hecking if device /dev/kvm exists ?: ?FAIL"),
     )
 )  # fmt: skip
 """What a message is about, and its words; the first of a kind is the newest Linux'."""

@@ -15,12 +15,13 @@ _NAME: Final = r"[\w.-]{1,80}"
 _LIST: Final = rf"[\"'\[]{{0,3}}((?:{_NAME},\s?){{0,400}}{_NAME})"
 _MISSING: Final = pattern(rf"(?:missing|required) features: ?(?!map\[){_LIST}", re.IGNORECASE)
 _EXTRA: Final = pattern(rf"extra features: ?{_LIST}", re.IGNORECASE)
-_WANTED_LABEL: Final = pattern(rf"(host-model-required-features|cpu-feature)\.node\.kubevirt\.io/({_NAME})")
-_ASKED: Final = pattern(r"required features: map\[|nodeSelector|node affinity|node selector|node\(s\) didn't match")
+_WANTED_LABEL: Final = pattern(rf"(?:host-model-required-features|cpu-feature)\.node\.kubevirt\.io/({_NAME})")
 _MSR_BIT: Final = pattern(
-    r"(?:(TCG|host) does(?:n't| not) support requested feature ?: )?MSR\(([0-9A-Fa-f]{1,8})H\)(?:\.([\w-]{1,60}))?"
+    r"(?:(TCG|host|This feature) (?:does(?:n't| not) support requested feature"
+    r"|depends on other features that were not requested) ?: )?MSR\(([0-9A-Fa-f]{1,8})H\)(?:\.([\w-]{1,60}))?"
     r"(?: \[bit (\d{1,2})\])?"
 )
+_TCG: Final = pattern(r"TCG does(?:n't| not) support requested feature")
 _CPUID: Final = pattern(r"CPUID[\w.:,=\[\]]{0,40}\.?\bE[ABCD]X\.([\w.-]{1,60}) \[bit \d{1,2}\]")
 """QEMU on a feature of CPUID: CPUID.07H:EBX.hle [bit 4], later CPUID[eax=07h,ecx=00h].EBX.hle [bit 4]."""
 _SET: Final = pattern(r"failed to set MSR (0x[0-9a-fA-F]{1,8}) to (0x[0-9a-fA-F]{1,16})(?![0-9a-fA-F])")
@@ -37,17 +38,18 @@ def find(text: str) -> Iterator[Finding]:
     >>> [len(found.missing) for found in find("missing features: vmx-pml,vmx-ept")]
     [2]
     """
-    missing: dict[By, list[Named]] = {By.KVM: [], By.TCG: []}
+    missing: dict[By, list[Named]] = {By.KVM: [], By.TCG: [], By.ITSELF: []}
     for match in _MSR_BIT.finditer(text):
         if match[3] or match[4]:
-            missing[By.TCG if match[1] == "TCG" else By.KVM].append(_by_location(match[2], match[3], match[4]))
+            by = By.ITSELF if match[1] and match[1].startswith("This") else By.KVM
+            missing[by].append(_by_location(match[2], match[3], match[4]))
     missing[By.KVM] += [named(match[1]) for match in _CPUID.finditer(text)]
-    if missing[By.TCG]:  # one QEMU runs without KVM or with it, so its other lines are of the same
-        missing = {By.KVM: [], By.TCG: missing[By.TCG] + missing[By.KVM]}
-    asked = bool(_ASKED.search(text))
+    if _TCG.search(text):  # one QEMU runs without KVM or with it, so its other lines are of the same
+        missing |= {By.KVM: [], By.TCG: missing[By.KVM]}
+    asked = is_asked_for(text)
     for match in _WANTED_LABEL.finditer(text):
-        if asked or match[1] == "host-model-required-features":
-            missing[By.KVM].append(named(match[2]))
+        if asked:
+            missing[By.KVM].append(named(match[1]))
     missing[By.KVM] += distinct(name for match in _MISSING.finditer(text) for name in _names(match[1]))
     extra = distinct(name for match in _EXTRA.finditer(text) for name in _names(match[1]))
     for by, found in missing.items():
@@ -70,9 +72,19 @@ def find(text: str) -> Iterator[Finding]:
         yield UnknownNames(unknown, tuple(models))
 
 
+_ASKED: Final = pattern(
+    r"required features: map\[|nodeSelector|Node-Selectors|node affinity|node selector|node\(s\) didn't match"
+)
+
+
+def is_asked_for(text: str) -> bool:
+    """Whether labels of KubeVirt in a text are what a pod asks for, not what a node has."""
+    return bool(_ASKED.search(text))
+
+
 def _names(listed: str) -> Iterator[str]:
     for name in re.split(r",\s?", listed):
-        if name not in ("missing", "extra"):  # "extra features: a, missing features: b"
+        if name not in ("missing", "extra", "none"):  # "extra features: a, missing features: b"
             yield name.rstrip(".")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vmxd import cpulist
-from vmxd.pasted.findings import Finding, MsrValue, MsrValues
+from vmxd.pasted.findings import Finding, MsrBits, MsrValue, MsrValues
 from vmxd.pasted.vmxcap import TITLES as VMXCAP_TITLES
 from vmxd.tables.find import find_msr
 from vmxd.tables.msrs import CAPABILITY_RANGE, MSR_BY_INDEX
@@ -20,7 +20,7 @@ _HINT: Final = re.compile(
 )
 """What a line needs for being looked at."""
 _OTHERS: Final = re.compile(
-    r"failed to [sg]et MSR|unchecked MSR|(?:ignored|unhandled) [rw][dr]msr|\bwrmsr\b|VMX ctrl|Offset \d"
+    r"failed to [sg]et MSR|unchecked MSR|(?:ignored|unhandled) [rw][dr]msr|\bwrmsr\b|VMX ctrl|saw 0x|Offset \d"
     r"|MSR\([0-9A-Fa-f]{1,8}H\)\.|cannot read MSR|not enabled"
 )
 """Lines that have an MSR and a number, but not the MSR's value; errors of QEMU are another format."""
@@ -41,7 +41,7 @@ _SEPARATOR: Final = re.compile(
 )
 _IS: Final = re.compile(r"[\"' ]{0,3}(?:=|:)[\"' ]{0,3}")
 _HALVES: Final = re.compile(
-    r"(?:0x)?([0-9a-f]{8})(?:[`'_]|[-:] ?|, ?(?=0x)| (?=0x))(?:0x)?([0-9a-f]{8})(?![\w`])", re.IGNORECASE
+    r"(?:0x)?([0-9a-f]{8})(?:[`'_]|[-:] ?|, ?(?=0x)| )(?:0x)?([0-9a-f]{8})(?![\w`])", re.IGNORECASE
 )
 _QUARTERS: Final = re.compile(
     r"(?:0x)?([0-9a-f]{4})[-_]([0-9a-f]{4})[-_]([0-9a-f]{4})[-_]([0-9a-f]{4})(?!\w)", re.IGNORECASE
@@ -55,8 +55,11 @@ _HEX: Final = re.compile(r"(0x)?([0-9a-f]{1,5000})(h|u?l{1,2})?(?![\w`])", re.IG
 _RECORDED: Final = re.compile(r"([0-9][0-9,/-]{0,200}(?::[0-9/]{3,12})?)=(0x[0-9a-f]{1,16})(?!\w)", re.ASCII)
 _CPU: Final = re.compile(r"(?:\bcpu|\bcore|\bprocessor)[ =#]{0,2}(\d{1,5})\b ?[:\])|]", re.IGNORECASE)
 _SECTION: Final = re.compile(
-    r"[-=\[# ]{0,60}(?:logical )?(?:cpu|processor) ?#? ?(\d{1,5})[-=\]: ]{0,60}", re.IGNORECASE
+    r"[-=\[# ]{0,60}(?:[\w ]{1,40}/ )?(?:logical )?(?:cpu|processor) ?#? ?(\d{1,5})"
+    r"(?:[-=\]: ]{0,60}| AffMask: \w{1,40})",
+    re.IGNORECASE,
 )
+_HEADING: Final = re.compile(r"-{2,60}\[ [^\n\]]{1,80} \]-{2,60}")
 _RDMSR: Final = re.compile(r"\brdmsr ([^\n]{1,300})")
 _BARE: Final = re.compile(r"(?:0x)?[0-9a-f]{1,5000}", re.IGNORECASE)
 _TITLE: Final = re.compile(
@@ -93,6 +96,7 @@ class _Found:
     values: dict[int, dict[int, dict[int, None]]] = field(default_factory=dict)
     strange: dict[str, None] = field(default_factory=dict)
     too_long: dict[str, None] = field(default_factory=dict)
+    bits: dict[MsrBits, None] = field(default_factory=dict)
 
     def add(self, msr: Msr, value: int | None, cpus: tuple[int, ...] = ()) -> None:
         """Keep a value, None for one of more than 64 bits."""
@@ -110,6 +114,7 @@ class _Command:
     cpus: tuple[int, ...]
     every: bool
     base: int
+    bits: tuple[int, int] | None = None
     read: int = 0
 
 
@@ -128,8 +133,8 @@ def find(text: str) -> Iterator[Finding]:
             if line:
                 title = None
             continue
-        if match := _SECTION.fullmatch(line):
-            section = (int(match[1]),)
+        if match := _SECTION.fullmatch(line) or _HEADING.fullmatch(line):
+            section = (int(match[1]),) if match.lastindex else ()
         elif match := _RDMSR.search(line):
             command = _command(match[1])
             if command is not None and _pairs(line, found, section):
@@ -144,6 +149,7 @@ def find(text: str) -> Iterator[Finding]:
             command = None if line and not line.startswith("#") else command
             if not _titles(line, found) and not _OTHERS.search(line):
                 _pairs(line, found, section)
+    yield from found.bits
     if found.values or found.too_long:
         yield MsrValues(
             tuple(
@@ -160,34 +166,45 @@ def find(text: str) -> Iterator[Finding]:
 
 
 def _command(arguments: str) -> _Command | None:
-    """Read the arguments of rdmsr (msr-tools); None for another MSR, or if a part of the value is asked for."""
+    """Read the arguments of rdmsr (msr-tools), in any order; None for another MSR, or if the value is printed raw."""
+    msr: Msr | None = None
     cpus: tuple[int, ...] = ()
-    every = False
-    base = 16
+    letters = ""
+    bits: tuple[int, int] | None = None
     words = iter(arguments.replace("=", " ").split()[:40])
     for word in words:
+        if word in _SHELL:
+            break
         if not word.startswith("-"):
-            msr = _msr_number(word.strip("'\"`;,)"))
-            return _Command(msr, cpus, every, base) if msr else None
-        letters = word.lstrip("-")
-        if word.startswith("--"):
-            letters = {
-                "all": "a",
-                "processor": "p",
-                "decimal": "d",
-                "unsigned": "u",
-                "octal": "o",
-                "bitfield": "f",
-                "raw": "r",
-            }.get(letters, "")
-        every = every or "a" in letters
-        base = 10 if "d" in letters or "u" in letters else 8 if "o" in letters else base
-        if "f" in letters or "r" in letters:
-            return None
-        if "p" in letters:
-            number = letters.partition("p")[2] or next(words, "")
+            msr = msr or _msr_number(word.strip("'\"`;,)"))
+            continue
+        option = _LONG.get(word.lstrip("-"), "") if word.startswith("--") else word[1:]
+        letters += option
+        if option.startswith("p"):
+            number = option[1:] or next(words, "")
             cpus = (int(number),) if number.isascii() and number.isdecimal() and len(number) < 6 else cpus
-    return None
+        elif option.startswith("f"):
+            match = _BIT_RANGE.fullmatch(option[1:] or next(words, ""))
+            if match is None:
+                return None
+            bits = int(match[1]), int(match[2])
+    if msr is None or "r" in letters or (bits and not 63 >= bits[0] >= bits[1]):
+        return None
+    base = 10 if "d" in letters or "u" in letters else 8 if "o" in letters else 16
+    return _Command(msr, cpus, "a" in letters, base, bits)
+
+
+_LONG: Final = {
+    "all": "a",
+    "processor": "p",
+    "decimal": "d",
+    "unsigned": "u",
+    "octal": "o",
+    "bitfield": "f",
+    "raw": "r",
+}
+_SHELL: Final = ("|", "||", ";", "&&", "&", ">", ">>", "2>&1", "#")
+_BIT_RANGE: Final = re.compile(r"(\d{1,2}):(\d{1,2})", re.ASCII)
 
 
 def _msr_number(word: str) -> Msr | None:
@@ -209,7 +226,12 @@ def _answer(command: _Command, line: str, found: _Found) -> _Command | None:
     except ValueError:
         return None
     cpus = (command.read,) if command.every else command.cpus
-    found.add(command.msr, value if value is None or value < _LIMIT else None, cpus)
+    if command.bits:
+        high, low = command.bits
+        if value is not None and value < 2 << (high - low):
+            found.bits[MsrBits(command.msr, high, low, value, cpus)] = None
+    else:
+        found.add(command.msr, value if value is None or value < _LIMIT else None, cpus)
     command.read += 1
     return command if command.every else None
 
@@ -240,9 +262,11 @@ def _pairs(line: str, found: _Found, section: tuple[int, ...]) -> bool:
             line[match.end() : match.end() + 120], named=True
         ):
             found.strange[match[1]] = None
+    about = bool(_ABOUT.search(line))
     for match in _INDEX.finditer(line):
         index = int(match[3], 16)
         marked = bool(match[1] or match[2] or match[4]) or match.start() == 0
+        marked = marked and (bool(match[1]) or about or _begins(line, match.start()))
         if marked and index in MSR_BY_INDEX:
             subjects.append((match.start(), match.end(), MSR_BY_INDEX[index]))
         elif marked and index in CAPABILITY_RANGE and _parse(line[match.end() : match.end() + 120], named=False):
@@ -264,6 +288,15 @@ def _pairs(line: str, found: _Found, section: tuple[int, ...]) -> bool:
             continue
         taken = True
     return taken
+
+
+def _begins(line: str, start: int) -> bool:
+    """Whether a line, a cell of a table or a pair of a mapping begins at a place."""
+    before = line[max(0, start - 8) : start].rstrip(" ")
+    return not before or before[-1] in "\"'`{,[(|;>#$"
+
+
+_ABOUT: Final = re.compile(r"msr|vmx|ia32|feat|vt-?x|index|register", re.IGNORECASE)
 
 
 def _without_values(line: str, subjects: list[tuple[int, int, Msr]]) -> list[tuple[int, int, Msr]]:

@@ -40,7 +40,7 @@ def find(text: str) -> Iterator[Finding]:
     >>> [vm.model for vm in find("-cpu Snowridge,vmx=on,vmx-pml=on")]
     ['Snowridge']
     """
-    vms = [*_elements(text), *_options(text), *_kubevirt(text)]
+    vms = [*_elements(text), *_options(text), *_kubevirt(text), *_kubevirt_json(text), *_settings(text)]
     yield from dict.fromkeys(vms)
 
 
@@ -166,3 +166,49 @@ def _kubevirt(text: str) -> Iterator[Vm]:
     mode = _MODES.get(name, "")
     if policies or mode or (name and find_cpu_model(name)):
         yield _vm(mode, "" if mode else name, policies)
+
+
+_JSON_CPU: Final = re.compile(r"[\"']cpu[\"'] ?: ?\{")
+_JSON_MODEL: Final = re.compile(r"[\"']model[\"'] ?: ?[\"']([\w.-]{1,60})[\"']")
+_JSON_FEATURE: Final = re.compile(
+    r"\{[ \n]?[\"'](name|policy)[\"'] ?: ?[\"']([\w.-]{1,60})[\"']"
+    r"(?:,[ \n]?[\"'](name|policy)[\"'] ?: ?[\"']([\w.-]{1,60})[\"'])?"
+)
+
+
+def _kubevirt_json(text: str) -> Iterator[Vm]:
+    """Read the CPU of a KubeVirt VM in JSON: {"cpu": {"model": ..., "features": [{"name": ..., "policy": ...}]}}."""
+    found = _JSON_CPU.search(text)
+    if found is None:
+        return
+    policies: dict[str, list[str]] = {}
+    for match in _JSON_FEATURE.finditer(text, found.end()):
+        pair = {match[1]: match[2], match[3]: match[4]}
+        name = pair.get("name") or ""
+        if name == VMX or name.startswith("vmx-") or policies:
+            policies.setdefault(pair.get("policy") or "require", []).append(name)
+    model = _JSON_MODEL.search(text, found.end())
+    name = model[1] if model else ""
+    if policies or name in _MODES or find_cpu_model(name):
+        yield _vm(_MODES.get(name, ""), "" if name in _MODES else name, policies)
+
+
+_PROXMOX: Final = re.compile(
+    r"^cpu: ?([\w.-]{1,60})(?:,flags=([\w.;+-]{1,400}))?(?:,[\w.=-]{1,80}){0,8}$", re.MULTILINE
+)
+_NOVA: Final = re.compile(r"^(cpu_mode|cpu_models?|cpu_model_extra_flags) ?= ?([\w., +-]{1,400})$", re.MULTILINE)
+
+
+def _settings(text: str) -> Iterator[Vm]:
+    """Read the CPU of Proxmox VE's VM (cpu: host,flags=+pcid;-vmx-pml) and of OpenStack Nova's VMs (cpu_mode = ...)."""
+    for match in _PROXMOX.finditer(text):
+        name = match[1]
+        if match[2] or name in _MODES or find_cpu_model(name):
+            yield _spec(",".join((name, *(match[2] or "").split(";"))).rstrip(","))
+    nova = {
+        match[1].removesuffix("s") if match[1] == "cpu_models" else match[1]: match[2] for match in _NOVA.finditer(text)
+    }
+    if "cpu_mode" in nova or "cpu_model" in nova:
+        for model in nova.get("cpu_model", nova.get("cpu_mode", "")).split(","):
+            flags = (flag.strip() for flag in nova.get("cpu_model_extra_flags", "").split(","))
+            yield _spec(",".join((model.strip(), *filter(None, flags))))

@@ -12,6 +12,7 @@ from vmxd.pasted.findings import (
     Finding,
     Lacking,
     Message,
+    MsrBits,
     MsrValues,
     Refused,
     SetRefused,
@@ -23,8 +24,8 @@ from vmxd.views.explain import Block
 from vmxd.views.pasted_controls import controls_block, refused_blocks
 from vmxd.views.pasted_lists import feature_set, flags
 from vmxd.views.pasted_log import message_block
-from vmxd.views.pasted_qemu import lacking, set_refused, unknown_names, without_kvm
-from vmxd.views.pasted_values import value_blocks
+from vmxd.views.pasted_qemu import lacking, set_refused, unknown_names, without_kvm, without_needs
+from vmxd.views.pasted_values import some_bits, value_blocks
 from vmxd.views.pasted_vm import vm_block
 
 
@@ -42,14 +43,16 @@ def pasted_blocks(findings: Sequence[Finding], inventory: Inventory | None) -> I
     for finding in findings:
         if isinstance(finding, MsrValues):
             yield from value_blocks(finding)
+        elif isinstance(finding, MsrBits):
+            yield some_bits(finding)
         elif isinstance(finding, VmxFlags):
             yield from (("vmx flags", flags(line)) for line in finding.lines)
         elif isinstance(finding, FeatureSet):
             yield feature_set(finding)
         elif isinstance(finding, UnknownNames):
             yield from unknown_names(finding)
-        elif isinstance(finding, Lacking) and finding.by is By.TCG:
-            yield without_kvm(finding)
+        elif isinstance(finding, Lacking) and finding.by is not By.KVM:
+            yield without_kvm(finding) if finding.by is By.TCG else without_needs(finding)
         else:
             assert inventory is not None
             yield from _of_host(finding, inventory)

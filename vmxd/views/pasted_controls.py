@@ -18,16 +18,20 @@ from vmxd.views.words import sentence
 
 def controls_block(found: ControlsRefused, inventory: Inventory) -> Block:
     """Say which controls an MSR did not give."""
-    title = f"{found.msr.name} ({found.msr.index:#x}): asked for {found.asked:#x}, got {found.got:#x}"
+    asked, got = ("expected", "saw") if found.program == "Xen" else ("asked for", "got")
+    title = f"{found.msr.name} ({found.msr.index:#x}): {found.program} {asked} {found.asked:#x}, {got} {found.got:#x}"
     return title, _refused_controls(found, inventory)
 
 
 def _refused_controls(found: ControlsRefused, inventory: Inventory) -> Iterator[Said]:
-    refused = [bit for bit in range(32) if (found.asked & ~found.got) >> bit & 1]
+    refused = [bit for bit in range(64) if (found.asked & ~found.got) >> bit & 1]
     if not refused:
         yield "means", "every control that was asked for is there"
     for bit in refused:
         yield "refused", f"control {bit}: {control_name(found.msr, bit)}"
+    if found.program == "Xen" and (more := found.got & ~found.asked):
+        names = ", ".join(control_name(found.msr, bit) for bit in range(64) if more >> bit & 1)
+        yield "too many", f"{names}: the CPU that came first lacks it"
     features = [
         each for each in FEATURES.values() if each.msr is found.msr and getattr(each.row, "bit", None) in refused
     ]

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from vmxd import cpulist
+from vmxd.model.decode import Status
 from vmxd.model.inventory import Inventory
 from vmxd.pasted.findings import Message
 from vmxd.views.explain import Block, Said
-from vmxd.views.pasted_values import UNLOCKED
-from vmxd.views.words import verdict_hint, verdict_sentence
+from vmxd.views.words import status_hint, status_sentence, verdict_hint, verdict_sentence
 
 
 class _Meaning(NamedTuple):
@@ -40,14 +40,20 @@ MEANINGS: Final = {
         "KVM could not enable VMX", "VMXON failed, or the CPU was refused, so no VM can run on it", _READ
     ),
     "inconsistent": _Meaning(
-        "kvm_intel found CPUs that differ",
-        "Linux before 6.3: its VMCS config is not that of the CPU which loaded the module, so kvm_intel does not load",
+        "a hypervisor found CPUs that differ",
+        "its controls are not those of the CPU that came first: Linux before 6.3 does not load kvm_intel then, "
+        "Xen does not take the CPU",
         "vmxd check --consistent names the bits; firmware and microcode should be alike on every CPU",
     ),
     "setup": _Meaning(
         "kvm_intel could not make its VMCS config",
         "a control that KVM requires is missing, or the MSRs contradict each other",
         "vmxd check --require EPT and the like; a hypervisor below may hide controls",
+    ),
+    "refuses": _Meaning(
+        "a hypervisor lacks a control that it requires",
+        "Xen or bhyve does not start on this CPU: it lacks what is named, or a hypervisor below hides it",
+        "vmxd check --require asks for a control here; vmxd platforms says which CPUs have it",
     ),
     "capability": _Meaning(
         "capabilities without their control",
@@ -70,6 +76,21 @@ MEANINGS: Final = {
         "switching, VMCS shadowing, PML, the preemption timer, TSC scaling",
         "kvm_intel's enlightened_vmcs=0 does without, and is slower",
     ),
+    "no_nested": _Meaning(
+        "VMware gives the VM no VMX",
+        "VMware cannot give VMX to a VM on its host: EPT or unrestricted guest is missing there, or another hypervisor "
+        "(Hyper-V, Device Guard) holds VMX",
+        "on the host of VMware: turn Hyper-V off, or run vmxd there",
+    ),
+    "instruction": _Meaning(
+        "a VMX instruction failed",
+        "error 12: the VMCS has no such field on this CPU, since a control is missing; 7: controls are invalid; "
+        "8: the host's state is (SDM Vol. 3C, VM-instruction error numbers); under a hypervisor, a fault of that one",
+    ),
+    "perf": _Meaning(
+        "KVM does not use a VM-exit control",
+        "an erratum of the CPU: exit_load_perf_global_ctrl does not work, and KVM switches the MSR by its list instead",
+    ),
     "unchecked": _Meaning(
         "the kernel read or wrote an MSR that is not there",
         "RDMSR or WRMSR faulted: the CPU or a hypervisor below does not have it; harmless by itself",
@@ -80,6 +101,19 @@ MEANINGS: Final = {
     ),
     "cannot_read": _Meaning(
         "rdmsr could not read an MSR", "it does not exist on this CPU, or there is no VMX: the read faulted"
+    ),
+    "cannot_set": _Meaning(
+        "wrmsr could not write an MSR",
+        "capability MSRs are read-only, and IA32_FEATURE_CONTROL is once it is locked, until the CPU is reset",
+        _FIRMWARE,
+    ),
+    "cannot_get": _Meaning(
+        "QEMU could not read an MSR of a guest",
+        "KVM does not have it for this guest: the kernel is older than this QEMU expects, or guests get no VMX",
+        "vmxd check --view nested --require true_ctls asks KVM whether guests get VMX",
+    ),
+    "no_msr": _Meaning(
+        "rdmsr finds no MSR device", "the module msr is not loaded, or you may not use it", "modprobe msr, as root"
     ),
     "internal": _Meaning(
         "KVM internal error",
@@ -122,9 +156,9 @@ def _explained(found: Message, inventory: Inventory) -> Iterator[Said]:
             next((text for error, text in _ERRORS.items() if detail.startswith(error)), _WHERE.get(detail, detail)),
         )
     if found.kind == "vmxon" and any(not int(detail, 16) & 1 for detail in found.details):
-        yield "", f"it is not locked, so VMXON faults: {UNLOCKED}"
+        yield "", f"{status_sentence(Status.UNLOCKED.value)}: {status_hint(Status.UNLOCKED)}"
     if found.kind == "vmxon" and any(int(detail, 16) & 5 == 1 for detail in found.details):
-        yield "", "it is locked without VMX outside SMX: firmware has locked VMX off"
+        yield "", f"it is locked without VMX outside SMX: {status_hint(Status.DISABLED_BY_FIRMWARE)}"
     if meaning.next:
         yield "next", meaning.next
     if found.kind not in _NOT_OF_HOST:
@@ -133,4 +167,6 @@ def _explained(found: Message, inventory: Inventory) -> Iterator[Said]:
             yield "", hint
 
 
-_NOT_OF_HOST: Final = frozenset(("internal", "entry_failed", "ignored", "unchecked", "evmcs"))
+_NOT_OF_HOST: Final = frozenset(
+    ("internal", "entry_failed", "ignored", "unchecked", "evmcs", "instruction", "perf", "no_nested")
+)

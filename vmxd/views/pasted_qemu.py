@@ -10,10 +10,11 @@ from vmxd.model.guest import Source
 from vmxd.model.inventory import Inventory
 from vmxd.model.offer import Offer, offer
 from vmxd.pasted.findings import VMX, Lacking, MsrValue, UnknownNames
-from vmxd.tables.bits import set_bits
+from vmxd.tables.bits import Bits, set_bits
 from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.cpu_models import find_cpu_model
-from vmxd.tables.features import Feature
+from vmxd.tables.features import FEATURES, Feature
+from vmxd.tables.needs import NEEDS
 from vmxd.tables.rows import Flag, Layout, Msr
 from vmxd.tables.versions import LIBVIRT, QEMU
 from vmxd.views.explain import Block, Said, state_here
@@ -41,6 +42,20 @@ def without_kvm(found: Lacking) -> Block:
         ("means", f"the line says TCG: QEMU's emulator has no VMX, so no host lacks anything: {names}"),
         ("next", "run QEMU with -accel kvm; without /dev/kvm, vmxd check --usable says what keeps KVM away"),
     ]
+
+
+def without_needs(found: Lacking) -> Block:
+    """Say what QEMU leaves out since -cpu does not ask for what it takes."""
+    return "QEMU leaves features out", _without_needs(found)
+
+
+def _without_needs(found: Lacking) -> Iterator[Said]:
+    yield "means", "-cpu asks for them without a feature that they take, so no host lacks anything"
+    for each in found.missing:
+        name = each.feature.name if each.feature else each.text
+        takes = [FEATURES[need].row.qemu or need for need in NEEDS.get(name, ())] or [VMX]
+        yield "left out", f"{each.text} ({name}) takes {', '.join(takes)}"
+    yield "next", "ask for those too, or leave these out"
 
 
 def lacking(found: Lacking, inventory: Inventory) -> Iterator[Block]:
@@ -109,28 +124,50 @@ def _beyond(found: MsrValue, inventory: Inventory) -> Iterator[Said]:
     msr, value = found.msr, found.value
     yield "means", "QEMU asked KVM to give the guest this value, and KVM takes no more than it offers itself"
     gives = offer(inventory)
-    most = gives.msrs.get(msr.index) if gives.msrs else None
-    if most is None:
-        yield "asks for", ", ".join(name for _, name in _asked(msr, value)) or "nothing"
+    offered = _offered(msr.index, gives)
+    asked = dict(_asked(msr, value))
+    if offered is None:
+        yield "asks for", ", ".join(bits.name for bits in asked.values()) or "nothing"
         yield "guests", f"which of these KVM does not offer here is not known ({how(gives, inventory)})"
-    else:
-        beyond = [name for bit, name in _asked(msr, value) if not most >> bit & 1]
-        if msr.layout is Layout.CONTROLS:
-            low = _LOW & most & ~value
-            beyond += [f"{control_name(msr, bit)} may be 0" for bit in range(32) if low >> bit & 1]
-        yield "beyond", ", ".join(beyond) or "nothing: this host's KVM offers all of it, so another kernel refused it"
-        yield "guests", f"KVM offers {most:#018x} here ({how(gives, inventory)})"
-        if not beyond:
-            return
-    yield "next", "turn these off in -cpu, as vmx-NAME=off, or run a kernel that offers them"
+        return
+    certain, doubt = offered
+    beyond = [bits for bit, bits in asked.items() if not (certain | doubt) >> bit & 1]
+    unsure = [bits.name for bit, bits in asked.items() if doubt >> bit & 1]
+    names = [_bit_name(bits) for bits in beyond]
+    if msr.layout is Layout.CONTROLS:
+        low = _LOW & certain & ~value
+        names += [f"{control_name(msr, bit)} may be 0" for bit in range(32) if low >> bit & 1]
+    if names or not unsure:
+        yield "beyond", ", ".join(names) or "nothing: this host's KVM offers all of it, so another kernel refused it"
+    if unsure:
+        yield "not known", f"whether KVM offers {', '.join(unsure)} here"
+    yield "guests", f"KVM offers {certain:#018x}{' at least' * bool(doubt)} here ({how(gives, inventory)})"
+    if properties := list(
+        dict.fromkeys(bits.row.qemu for bits in beyond if isinstance(bits.row, Flag) and bits.row.qemu)
+    ):
+        yield "next", f"-cpu ...,{','.join(f'{name}=off' for name in properties)}, or a kernel that offers them"
 
 
-def _asked(msr: Msr, value: int) -> Iterator[tuple[int, str]]:
-    """Yield the position and name of each bit that a guest would get: of controls, those that may be 1."""
+def _offered(index: int, gives: Offer) -> tuple[int, int] | None:
+    """Return the bits of an MSR that KVM offers for certain, and those that it may; None if nothing is known of it."""
+    if gives.source is Source.RECORDED:
+        value = gives.msrs.get(index)
+        return None if value is None else (value, 0)
+    if gives.source is Source.UNKNOWN or gives.expected is None or index not in gives.expected.unknown:
+        return None
+    return gives.expected.least.get(index, 0) & ~gives.expected.unknown[index], gives.expected.unknown[index]
+
+
+def _bit_name(bits: Bits) -> str:
+    return f"bit {bits.position}" if bits.is_unknown else bits.name
+
+
+def _asked(msr: Msr, value: int) -> Iterator[tuple[int, Bits]]:
+    """Yield the position and meaning of each bit that a guest would get: of controls, those that may be 1."""
     controls = msr.layout is Layout.CONTROLS
     for bits in reversed(list(set_bits(msr, value))):
         if not controls or (bits.low >= 32 and (isinstance(bits.row, Flag) or bits.is_unknown)):
-            yield bits.low, f"bit {bits.position}" if bits.is_unknown else bits.name
+            yield bits.low, bits
 
 
 def unknown_names(found: UnknownNames) -> Iterator[Block]:

@@ -7,11 +7,13 @@ from typing import Final
 
 from vmxd import cpulist
 from vmxd.model.decode import decode
-from vmxd.pasted.findings import MsrValue, MsrValues
+from vmxd.model.states import State
+from vmxd.pasted.findings import MsrBits, MsrValue, MsrValues
 from vmxd.pasted.plausible import broken_by, is_cut
+from vmxd.tables.bits import set_bits
 from vmxd.tables.msrs import IA32_FEATURE_CONTROL
 from vmxd.views.explain import Block, Said, value_bits
-from vmxd.views.words import status_sentence
+from vmxd.views.words import status_hint, status_sentence
 
 
 def value_blocks(found: MsrValues) -> Iterator[Block]:
@@ -46,12 +48,32 @@ def _value(found: MsrValue, *, differ: bool, cut: bool) -> Iterator[Said]:
     if msr.index == IA32_FEATURE_CONTROL:
         status = decode(None, {IA32_FEATURE_CONTROL: value}).status
         yield "verdict", status_sentence(status.value)
-        if status.value == "unlocked":
-            yield "next", UNLOCKED
+        if hint := status_hint(status):
+            yield "next", hint
     yield from value_bits(msr, value)
 
 
-UNLOCKED: Final = (
-    "firmware should lock it, and else Linux does as it boots; after a suspend, Linux before 5.7.7 did not set it "
-    "again on the boot CPU (commit 5d5103595e9e): rdmsr -a 0x3a shows which CPUs have it"
-)
+def some_bits(found: MsrBits) -> Block:
+    """Say what some bits of an MSR are; of IA32_FEATURE_CONTROL, the verdict if those that decide are among them."""
+    where = f" on {cpulist.describe(found.cpus)}" if found.cpus else ""
+    return f"{found.msr.name}[{found.high}:{found.low}] = {found.value:#x}{where}", _some_bits(found)
+
+
+def _some_bits(found: MsrBits) -> Iterator[Said]:
+    value = found.value << found.low
+    if found.msr.index == IA32_FEATURE_CONTROL and found.low == 0:
+        status = decode(None, {IA32_FEATURE_CONTROL: value}).status
+        if found.high >= _VMX_OUTSIDE or not value & 1:
+            yield "verdict", status_sentence(status.value)
+            if hint := status_hint(status):
+                yield "next", hint
+    for word, bits in ((State.ON.value, value), (State.OFF.value, ~value)):
+        mask = (2 << found.high) - (1 << found.low)
+        names = [each.name for each in reversed(list(set_bits(found.msr, bits & mask)))]
+        if names:
+            yield word, ", ".join(names)
+    yield "beware", "the other bits are not in the text"
+
+
+_VMX_OUTSIDE: Final = 2
+"""The bit of IA32_FEATURE_CONTROL that enables VMX outside SMX."""

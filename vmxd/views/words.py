@@ -41,7 +41,8 @@ _STATUS: Final = {
 _STATUS_HINTS: Final = {
     Status.DISABLED_BY_FIRMWARE: "enable VT-x in the firmware setup, then power-cycle",
     Status.SMX_ONLY: "enable VMX outside SMX in the firmware setup, or boot with tboot",
-    Status.UNLOCKED: "boot a kernel with CONFIG_IA32_FEAT_CTL, which locks it",
+    Status.UNLOCKED: "firmware should lock it, or Linux as it boots (CONFIG_IA32_FEAT_CTL); after a suspend, Linux "
+    "before 5.7.7 did not on the boot CPU",
 }
 
 
@@ -49,6 +50,11 @@ def status_sentence(status: str) -> str:
     """Word a status, as in vmx_status; one that this vmxd does not know is its own word."""
     cause = ": IA32_FEATURE_CONTROL was not recorded or could not be read" if status == "unknown" else ""
     return _STATUS.get(status, status).format(where="", has="has or may have") + cause
+
+
+def status_hint(status: Status) -> str | None:
+    """Name the next step for a status, None if nothing needs doing."""
+    return _STATUS_HINTS.get(status)
 
 
 def verdict_sentence(verdict: Verdict) -> str:  # noqa: PLR0911 (one a status)
