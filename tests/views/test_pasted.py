@@ -124,6 +124,23 @@ def test_bits_of_control_registers_have_names() -> None:
 # libvirt and QEMU -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("root", "missing", "causes"),
+    [
+        ("haswell-ep-2s", "pml", "ept=N, eptad=N, nested=N of kvm_intel; QEMU without KVM"),
+        ("skylake-6700k", "ept-1gb", "ept=N, nested=N of kvm_intel; QEMU without KVM"),
+        ("skylake-6700k", "shadow-vmcs", "nested=N of kvm_intel; QEMU without KVM"),
+        ("made-ept-off", "pml", None),
+    ],
+)
+def test_what_takes_a_feature_that_guests_are_given(root: str, missing: str, causes: str | None) -> None:
+    """Where KVM gives a feature, be it emulated, the error comes from a parameter that takes it, or from no KVM."""
+    text = explain(f"qemu-kvm: warning: host doesn't support requested feature: MSR(48BH).vmx-{missing} [bit 1]", root)
+
+    assert (causes is not None) == ("KVM gives it to guests here" in text)
+    assert f"the error can be of: {causes}" in text or causes is None
+
+
 def test_missing_features_are_of_the_guest_layer() -> None:
     """What libvirt finds missing is what KVM does not give here, which KVM's own answer says first."""
     text = explain("guest CPU doesn't match specification: extra features: vmx-ins-outs, "

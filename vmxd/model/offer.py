@@ -21,6 +21,7 @@ from vmxd.model.kvm import (
 )
 from vmxd.model.vmcs import Bound, Refusal, Refused
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, IA32_VMX_BASIC
+from vmxd.tables.kvm import KVM_PARAMETERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class WhatIf:
 
 
 AS_IT_IS: Final = WhatIf()
+NESTED: Final = "nested"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,16 @@ def offer(inventory: Inventory, what_if: WhatIf = AS_IT_IS) -> Offer:
         msrs = {index: state for index, state in states.items() if isinstance(state, int)}
         return Offer(Source.RECORDED, kernel, msrs, nested.values, expected, _mismatches(msrs, expected))
     return expected_offer(expected, kernel, what_if)
+
+
+def parameters_that_take(inventory: Inventory, feature: str) -> tuple[str, ...]:
+    """Find the parameters of kvm_intel that are not known to be Y, each of which takes a feature from guests if N."""
+    parameters = inventory.host.kvm_parameters
+    known = {} if isinstance(parameters, Missing) else parameters
+    names = [name for name in (*KVM_PARAMETERS, NESTED) if not known.get(name)]
+    return tuple(
+        name for name in names if offer(inventory, WhatIf(parameters={name: False})).features.get(feature) is False
+    )
 
 
 def expected_offer(expected: Expected | None, kernel: str | None, what_if: WhatIf = AS_IT_IS) -> Offer:

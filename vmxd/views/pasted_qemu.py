@@ -8,7 +8,7 @@ from typing import Final
 from vmxd.model.facts import Missing
 from vmxd.model.guest import Source
 from vmxd.model.inventory import Inventory
-from vmxd.model.offer import Offer, offer
+from vmxd.model.offer import Offer, offer, parameters_that_take
 from vmxd.pasted.findings import VMX, Lacking, MsrValue, UnknownNames
 from vmxd.tables.bits import Bits, set_bits
 from vmxd.tables.caveats import CAVEATS
@@ -84,7 +84,16 @@ def _missing(feature: Feature, gives: Offer, inventory: Inventory) -> Iterator[S
             "KVM gives the pair to guests since Linux 5.5, and only with a virtual PMU; without, it is harmless",
         )
     yield "guests", given(feature.name, gives, inventory)
+    if gives.features.get(feature.name):
+        yield "so", _elsewhere(feature.name, inventory)
     yield from ((word or "", text) for word, text in state_here(feature, inventory) if word != "guests")
+
+
+def _elsewhere(name: str, inventory: Inventory) -> str:
+    """Say what can be the cause of an error about a feature that guests are given here."""
+    settings = "".join(f"{parameter}=N, " for parameter in parameters_that_take(inventory, name))
+    of = f"{settings.removesuffix(', ')} of kvm_intel; " if settings else ""
+    return f"the error can be of: {of}QEMU without KVM (-accel kvm); another host or kernel"
 
 
 def given(name: str, gives: Offer, inventory: Inventory) -> str:
