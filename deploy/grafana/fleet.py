@@ -26,7 +26,11 @@ UID: Final = "vmx-fleet"
 
 TO_FEATURE: Final = link_to("vmx-feature", "This feature across the fleet", "feature", "pool", "model")
 TO_HOST: Final = link_to("vmx-host", "This host", "host", "pool")
-TO_RUNBOOK: Final = {"title": "Runbook", "url": "https://vmxd.example/runbooks/${__value.raw}.md", "targetBlank": True}
+TO_RUNBOOK: Final = {
+    "title": "Runbook",
+    "url": "https://vmxd.example/docs/runbooks/${__value.raw}.html",
+    "targetBlank": True,
+}
 """The address is a placeholder, as in deploy/prometheus/alerts.rules.yml."""
 
 KNOWN_HOSTS: Final = f"sum({of_pools(queries.STATUS_HOSTS)})"

@@ -21,7 +21,10 @@ Severity: `critical`, the host runs no guests; `warning`, somebody should look; 
 |---|---|---|---|
 """
 
-_TEMPLATE: Final = re.compile(r"\{\{ (?:or )?\$(?:labels\.)?(\w+)[^}]* \}\}")
+_NAMES: Final = re.compile(r"\{\{ range .*?sortByLabel \"(\w+)\".*?\{\{- end \}\}")
+_ASIDE: Final = re.compile(r"\s*\{\{- with .*?\{\{ end \}\}|\{\{ if eq \$value 1\.0 \}\}\w+\{\{ end \}\}")
+"""How many more there are, and the endings of verbs of one host."""
+_TEMPLATE: Final = re.compile(r"\{\{ (?:or |reReplaceAll \S+ \S+ )?\$(?:labels\.)?(\w+)[^}]* \}\}")
 
 
 def page(rules: Path) -> str:
@@ -32,6 +35,7 @@ def page(rules: Path) -> str:
 def _rows(rules: Any) -> Iterator[tuple[str, str, str, str]]:  # noqa: ANN401 (YAML)
     for group in rules["groups"]:
         for rule in group["rules"]:
-            summary = _TEMPLATE.sub(r"*\1*", rule["annotations"]["summary"])
+            summary = _NAMES.sub(r"*\1s*", _ASIDE.sub("", rule["annotations"]["summary"]))
+            summary = _TEMPLATE.sub(r"*\1*", summary).replace("*instances*", "*hosts*")
             name = rule["alert"]
             yield f"[{name}]({name}.md)", rule["labels"]["severity"], rule["for"], summary

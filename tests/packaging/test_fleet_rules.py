@@ -34,7 +34,6 @@ ALERTS: Final = {
     "VmxCpusInconsistent",
     "VmxSanityViolation",
     "VmxUnknownBits",
-    "VmxHostLacksRequiredFeature",
     "VmxHostLacksWhatPeersHave",
     "VmxFingerprintDiffersInPool",
     "VmxKvmDoesNotUseFeature",
@@ -137,7 +136,9 @@ def test_descriptions_name_hosts_and_features(engine: Engine) -> None:
 
     assert len(engine.alerts()) == len(alerts)
     assert not [text for text in texts.values() if "error" in text or "{{" in text]
-    for name in ("VmxHostLacksWhatPeersHave", "VmxHostLacksRequiredFeature", "VmxUnknownBits"):
+    assert re.search(r"unused on host-\d{5}.* \(", texts["VmxKvmDoesNotUseFeature"])
+    assert re.search(r"Some hosts have and others lack: .*\b(pml|posted_intr)\b", texts["VmxFingerprintDiffersInPool"])
+    for name in ("VmxHostLacksWhatPeersHave", "VmxUnknownBits"):
         assert re.search(r"Hosts: host-\d{5}:10480", texts[name]), texts[name]
     assert re.search(r"Features: .*\b(pml|posted_intr)\b", texts["VmxHostLacksWhatPeersHave"])
     assert "MSRs, and what KVM does with the difference" in texts["VmxCpusInconsistent"]

@@ -156,7 +156,7 @@ def test_labels_and_ports_agree() -> None:
     policy = of_kind(objects, "NetworkPolicy")["spec"]
     monitor = of_kind(objects, "PodMonitor")["spec"]
 
-    assert 'job="vmxd"' in (REPOSITORY / "deploy" / "prometheus" / "alerts.rules.yml").read_text()
+    assert "labels: {job: vmxd}" in (REPOSITORY / "deploy" / "prometheus" / "required.rules.yml").read_text()
     assert (monitor["jobLabel"], "vmxd") in labels  # without a label of the pod, the job is namespace/name
     assert policy["podSelector"]["matchLabels"].items() <= labels
     assert monitor["selector"]["matchLabels"].items() <= labels
