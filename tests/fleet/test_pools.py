@@ -9,6 +9,7 @@ import json
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -127,18 +128,35 @@ def test_kinds_with_equal_features_are_one_pool() -> None:
 
 
 def test_a_host_whose_cpu_has_it_elsewhere_is_fixable() -> None:
-    """Of two hosts with one signature the one that lacks a feature can be fixed; not where the other's is not known."""
+    """Hosts that lack what others of their CPU model have can be fixed, by what tells them from these."""
+    gold, core = (
+        {"vendor": "GenuineIntel", "signature": "06-55-04", "model_name": f"Intel(R) {name}"}
+        for name in ("Xeon(R) Gold 6130 CPU @ 2.10GHz", "Core(TM) i7-7800X CPU @ 3.50GHz")
+    )
     hosts = [
-        host("good", "ept", "pml", signature="06-55-04"),
-        host("masked", "ept", signature="06-55-04"),
-        host("old", "ept", signature="06-3f-02"),
-        host("nameless", "ept"),
-        FleetHost("blind", signature="06-3f-02", kind=Kind(None, {"ept": True})),
+        host("good", "ept", "pml", **gold, microcode="0x2007006"),
+        host("masked", "ept", **gold, microcode="0x2007006"),
+        host("old", "ept", **gold, microcode="0x2000050"),
+        host("new", "ept", **gold, microcode="0x2007008"),
+        host("other product", "ept", **core, microcode="0x2007006"),
+        host("guest", "ept", **core, hypervisor=True),
+        host("nameless", "ept", signature="06-55-04"),
+        replace(host("blind", **gold), kind=Kind(None, {"ept": True})),
     ]
 
     (step,) = find_pools(hosts).steps
+    fixable = {"configuration": 1, "microcode": 1, "configuration or microcode": 1, "hypervisor": 1}
 
-    assert (("pml",), 3, 1, 1) == (step.features, step.hosts, step.gain, step.fixable)
+    assert (("pml",), 6, 1, fixable) == (step.features, step.hosts, step.gain, step.fixable)
+
+
+def test_what_the_kernel_takes_is_fixable_by_the_kernel() -> None:
+    """What a parameter leaves off is fixable for guests; no more hosts are than lack it."""
+    (group,) = json.loads(vmxd("fleet", "pools", "--json", "--recordings", HOSTS).stdout)["groups"]
+    steps = {name: step for step in group["steps"] for name in step["features"]}
+
+    assert "parameter" in steps["ept"]["fixable_by"]
+    assert all(step["fixable"] == sum(step["fixable_by"].values()) <= step["hosts"] for step in steps.values())
 
 
 def test_the_search_is_cut() -> None:

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from vmxd.fleet.answer import Answer, Table, paragraph, section
+from vmxd.fleet.causes import why
 from vmxd.fleet.model import Fleet, FleetHost
 from vmxd.fleet.words import UNKNOWN, guests_sentence, hosts_text, known_by_host, known_text, some, whose_text
 from vmxd.model.answers import View
-from vmxd.model.offer import Offer
+from vmxd.model.guest import Why
+from vmxd.tables import FEATURES
 from vmxd.views.guest_words import why_text
 from vmxd.views.json import Json
 from vmxd.views.lines import Line, Tone
+from vmxd.views.platform_words import cause_text
 
 SCHEMA: Final = "vmxd.fleet.lacks/1"
 _FEATURES_SHOWN: Final = 12
@@ -123,11 +126,10 @@ class Lacks(Answer):
 
     def _lacking(self, host: FleetHost) -> tuple[str, ...]:
         names = self.lacks[host]
-        if host.offer is None or host.status == "no_vmx":
-            lacks = f"lacks {some(names, _FEATURES_SHOWN)}" if len(self.features) > 1 else ""
-        else:
-            lacks = f"lacks {_with_reasons(host.offer, names)}"
-        return _kind(host), lacks
+        if host.status == "no_vmx":
+            return _kind(host), f"lacks {some(names, _FEATURES_SHOWN)}" if len(self.features) > 1 else ""
+        told = _with_reasons(host, names)
+        return _kind(host), "" if (told,) == self.features else f"lacks {told}"
 
     def _why_unknown(self, host: FleetHost) -> tuple[str, ...]:
         if host.status is None or host.kind is None:
@@ -136,7 +138,7 @@ class Lacks(Answer):
         if host.failed:
             return (f"{shown}: {host.failure}",)
         if host.offer is not None:
-            return (_with_reasons(host.offer, self.unknown[host]),)
+            return (_with_reasons(host, self.unknown[host]),)
         return (f"{shown}: what says so was not recorded there",)
 
 
@@ -158,12 +160,24 @@ def sort_hosts(fleet: Fleet, features: Sequence[str], question: str = "lacks", *
     return Lacks(tuple(features), fleet.view, lacks, tuple(has), tuple(unusable), unknown, ORDERS[question], whole)
 
 
-def _with_reasons(offer: Offer, names: Sequence[str]) -> str:
+def _with_reasons(host: FleetHost, names: Sequence[str]) -> str:
     """Name features, those of one reason together, before it."""
     by_reason: dict[str, list[str]] = {}
     for name in names:
-        by_reason.setdefault(why_text(offer, name), []).append(name)
-    return "; ".join(f"{some(each, _FEATURES_SHOWN)}: {why}" for why, each in by_reason.items())
+        by_reason.setdefault(_why(host, name), []).append(name)
+    return "; ".join(f"{some(each, _FEATURES_SHOWN)}{f': {text}' * bool(text)}" for text, each in by_reason.items())
+
+
+def _why(host: FleetHost, name: str) -> str:
+    """Say why a VM on a host, or its hardware, does not have a feature, or why that is not known; "" if nothing is."""
+    if host.offer is not None and (reason := host.offer.reasons.get(name)) and reason.why is not Why.HARDWARE:
+        return why_text(host.offer, name)
+    lacked = name if host.offer is None else next(iter(host.offer.reasons[name].names), name)
+    found = why(host, lacked) if lacked in FEATURES else None
+    told = cause_text(found) if found else ""
+    if host.offer is None:
+        return told
+    return why_text(host.offer, name) + f" ({told})" * bool(told)
 
 
 def _reason(host: FleetHost) -> tuple[str, ...]:

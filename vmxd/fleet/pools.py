@@ -16,6 +16,7 @@ from typing import Final
 
 from vmxd.fleet.alike import Alike, Features, Known, common, in_order, sort_out, union
 from vmxd.fleet.answer import Answer, Table
+from vmxd.fleet.causes import Identity, identity, remedy
 from vmxd.fleet.groups import Grouped, unknown_table
 from vmxd.fleet.model import FleetHost
 from vmxd.fleet.words import few, group_text, hosts_text, known_text, model_text
@@ -36,15 +37,15 @@ class Step:
 
     features: those that the same pools lack. without: these pools, by index. hosts: how many hosts that are.
     gain: by how many features the baseline grows where they are dropped; fixing gains just ``features``.
-    fixable: how many of the hosts have a CPU of a signature of which another host has all of ``features``: there it
-    is firmware, microcode, a hypervisor or a fault that takes them away; for guests, the kernel or a parameter too.
+    fixable: by configuration, microcode, hypervisor, and for guests kernel or parameter, how many of these hosts can
+    have all of ``features``. Hosts of which that is not established are not counted.
     """
 
     features: tuple[str, ...]
     without: tuple[int, ...]
     hosts: int
     gain: int
-    fixable: int
+    fixable: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,15 @@ def find_pools(hosts: Iterable[FleetHost], limit: int = MAX_EXTENTS) -> Pools:
     return Pools(known, common(known.alike), union(known.alike), steps, choices, exact)
 
 
+def _machines(hosts: Iterable[FleetHost]) -> tuple[tuple[FleetHost, int], ...]:
+    """Group hosts with one CPU, microcode and setup: one of them, and how many they are."""
+    found: dict[tuple[object, ...], list[FleetHost]] = {}
+    for host in hosts:
+        cpu = (host.vendor, host.signature, host.model_name, host.microcode, host.hypervisor)
+        found.setdefault((*cpu, host.status, id(host.offer)), []).append(host)
+    return tuple((each[0], len(each)) for each in found.values())
+
+
 class _Search:
     """Sets of pools, as masks over their indexes: what each keeps of hosts, and of features in common.
 
@@ -116,7 +126,7 @@ class _Search:
     def steps(self) -> tuple[Step, ...]:
         """Return what each set of features costs, best gain for a host first."""
         before = self.features(self._all)
-        signatures = [Counter(host.signature for host in pool.hosts if host.signature) for pool in self._pools]
+        machines = [_machines(pool.hosts) for pool in self._pools]
         lacked: dict[int, list[str]] = {}
         for (lack, _), names in self._features.items():
             if lack:
@@ -124,14 +134,22 @@ class _Search:
         steps = []
         for lack, names in lacked.items():
             numbers, features = _numbers(lack), frozenset(names)
-            having = {name for n, pool in enumerate(self._pools) if features <= pool.has for name in signatures[n]}
+            elsewhere: dict[Identity | None, set[str | None]] = {}
+            for n, pool in enumerate(self._pools):
+                for host, _ in machines[n] if features <= pool.has else ():
+                    elsewhere.setdefault(identity(host), set()).add(host.microcode)
+            fixable: Counter[str] = Counter()
+            for host, count in (item for n in numbers for item in machines[n]):
+                same = identity(host)
+                if by := remedy(host, features, elsewhere.get(same, ()) if same else ()):
+                    fixable[by] += count
             steps.append(
                 Step(
                     features=in_order(features),
                     without=numbers,
                     hosts=self.hosts(lack),
                     gain=self.features(self._all & ~lack) - before,
-                    fixable=sum(count for n in numbers for name, count in signatures[n].items() if name in having),
+                    fixable=dict(fixable.most_common()),
                 )
             )
         return tuple(sorted(steps, key=lambda step: (-step.gain / step.hosts, step.hosts, step.without)))
@@ -246,6 +264,11 @@ class PoolsAnswer(Answer):
             f"All have {len(found.baseline)} {noun}; what more cost, best gain for a host first",
         )
         yield Table(
+            ("fixable", "by", "features"),
+            _cut([row for step in found.steps for row in _fix_rows(step)]),
+            "What hosts can have without another CPU, and by what",
+        )
+        yield Table(
             ("keep hosts", "drop", "features", "gain", "without pools"),
             _cut([_choice_row(choice, found) for choice in found.choices[1:]]),
             f"The most {noun} for so many hosts" + ("" if found.exact else " (of those looked at)"),
@@ -313,10 +336,15 @@ def _step_row(step: Step) -> tuple[str, ...]:
         f"+{step.gain}",
         f"{step.hosts:,}",
         f"{step.gain / step.hosts:.2g}",
-        f"{step.fixable:,}" if step.fixable else "-",
+        f"{fixable:,}" if (fixable := sum(step.fixable.values())) else "-",
         few((str(number + 1) for number in step.without), 3),
         few(step.features, 1),
     )
+
+
+def _fix_rows(step: Step) -> Iterator[tuple[str, ...]]:
+    for by, count in step.fixable.items():
+        yield f"{count:,}", by, few(step.features, 1)
 
 
 def _choice_row(choice: Choice, found: Pools) -> tuple[str, ...]:
@@ -361,7 +389,8 @@ def _group(found: Pools) -> Json:
                 "without": [number + 1 for number in step.without],
                 "hosts": step.hosts,
                 "gain": step.gain,
-                "fixable": step.fixable,
+                "fixable": sum(step.fixable.values()),
+                "fixable_by": dict(step.fixable),
             }
             for step in found.steps
         ],

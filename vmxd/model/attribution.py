@@ -142,6 +142,8 @@ def _tell_apart(having: Sequence[Platform], lacking: Sequence[Platform]) -> tupl
         return Apart.KINDS, None
     if all(each.smx for each in having) and all(each.smx is False for each in lacking):
         return Apart.SMX, None
+    if len({each.is_hybrid for each in (*having, *lacking)}) > 1:  # two things differ: neither is the cause
+        return None, None
     since = first_revision(having, lacking)
     return (None if since is None else Apart.MICROCODE), since
 

@@ -9,11 +9,10 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vmxd.model.decode import decode
-from vmxd.model.facts import Cpu
 from vmxd.model.inventory import Inventory
 from vmxd.model.states import Presence
 from vmxd.tables import FEATURES
@@ -67,27 +66,41 @@ def platform_of(inventory: Inventory) -> Platform | None:
     cpus = list(inventory.host.cpus.values())
     if len({(each.vendor, each.signature, each.model_name) for each in cpus}) != 1:
         return None
-    cpu, flags = cpus[0], frozenset.intersection(*(each.flags for each in cpus))
-    if cpu.signature is None or cpu.model_name is None:
-        return None
-    name = short_name(cpu.model_name) if cpu.model_name != NO_BRAND else ""
-    return Platform(
-        family=microarchitecture(cpu.signature, is_intel=is_intel(cpu.vendor, cpu.model_name)),
-        signature=cpu.signature,
-        name=name,
-        product=product_class(cpu.model_name) if name else "",
-        microcode=_microcode(cpus),
-        kinds=_kinds(name, inventory),
-        smx="smx" in flags if "pae" in flags else None,  # a recording may have but a few flags
+    flags = frozenset.intersection(*(each.flags for each in cpus))
+    found = describe(
+        cpus[0].vendor,
+        cpus[0].signature,
+        cpus[0].model_name,
+        ",".join({each.microcode or "" for each in cpus}),
         hypervisor=any(each.hypervisor for each in cpus),
     )
+    if found is None:
+        return None
+    smx = "smx" in flags if "pae" in flags else None  # a recording may have but a few flags
+    return replace(found, kinds=_kinds(found.name, inventory), smx=smx)
 
 
-def _microcode(cpus: Iterable[Cpu]) -> int | None:
-    """Read the microcode revision that all CPUs have; None if it is none, or they differ."""
-    revisions = {each.microcode for each in cpus}
-    match = _REVISION.fullmatch(revisions.pop() or "") if len(revisions) == 1 else None
-    return int(match[1], 16) if match else None
+def describe(
+    vendor: str | None, signature: str | None, brand: str | None, microcode: str | None, *, hypervisor: bool
+) -> Platform | None:
+    """Describe a CPU as a row of the table would, by its vendor and brand strings and a microcode revision in hex.
+
+    None if the signature or the brand is not known. A revision that is no number is not known.
+    """
+    if signature is None or brand is None:
+        return None
+    name = short_name(brand) if brand != NO_BRAND else ""
+    revision = _REVISION.fullmatch(microcode or "")
+    return Platform(
+        family=microarchitecture(signature, is_intel=is_intel(vendor, brand)),
+        signature=signature,
+        name=name,
+        product=product_class(brand) if name else "",
+        microcode=int(revision[1], 16) if revision else None,
+        kinds="",
+        smx=None,
+        hypervisor=hypervisor,
+    )
 
 
 def _kinds(name: str, inventory: Inventory) -> str:

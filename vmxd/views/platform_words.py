@@ -91,6 +91,11 @@ def brief_text(found: Attribution) -> str:
     }[found.apart]
 
 
+def cause_text(found: Attribution) -> str:
+    """Say in a few words why a CPU lacks a feature, or that no CPU like it has it; "" if the table does not tell."""
+    return CAUSES[found.cause] if found.cause is Cause.NEVER else brief_text(found)
+
+
 def missing_text(found: Mapping[str, Attribution]) -> str:
     """Say why a host lacks features, by cause; those are named that the table tells something of."""
     by_cause = {cause: [name for name, each in found.items() if each.cause is cause] for cause in CAUSES}
