@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -380,15 +381,21 @@ def test_serve_ends_on_a_signal(number: signal.Signals) -> None:
     assert "error" not in log.casefold()
 
 
-def test_serve_says_what_it_serves_and_where() -> None:
-    """The log has the host with its verdict and the URL, one line each."""
-    with serving(LAKEFIELD) as server:
+def test_serve_says_what_it_serves_and_where(tmp_path: Path) -> None:
+    """The log has the host with its verdict and the URL, one line each; options are taken as other exporters do."""
+    (tmp_path / "web.yml").write_text("{}\n")
+    options = ("--web.config.file", str(tmp_path / "web.yml"), "--web.telemetry-path", "/m")
+    with serving(LAKEFIELD, *options, "--web.disable-exporter-metrics") as server:
         lines, port = server.log.splitlines(), server.port
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/m") as answer:
+            families = {line.split()[2] for line in answer.read().decode().splitlines() if line.startswith("# TYPE")}
 
     verdict = f"recording {LAKEFIELD}: whether VMX may be used is not known: IA32_FEATURE_CONTROL was not recorded"
 
     assert 1 == sum(verdict in line for line in lines)
     assert 1 == sum(f"listening on http://127.0.0.1:{port}/" in line for line in lines)
+    assert {"vmxd_scan_success", "vmxd_scan_failures_total", "vmx_feature"} < families
+    assert set() == {name for name in families if name.startswith(("process_", "vmxd_http_"))}
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,12 @@ def add(commands: Commands) -> None:
         help="path of the metrics (default: %(default)s)",
     )
     web.add_argument(
+        "--web.disable-exporter-metrics",
+        dest="exporter_metrics",
+        action="store_false",
+        help="leave out process_* and vmxd_http_requests_total, the metrics of the server itself",
+    )
+    web.add_argument(
         "--web.config.file",
         dest="web_config",
         metavar="FILE",
@@ -131,6 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
         telemetry_path=arguments.telemetry_path,
         rescan_request=arguments.rescan_request,
         user=arguments.user,
+        exporter_metrics=arguments.exporter_metrics,
     )
     asyncio.run(daemon.Daemon(options, listeners, web_config).run())
     return EXIT_FINE

@@ -45,7 +45,8 @@ class Options:
     """What serve was asked for.
 
     command: scans and dumps a Rendered or Refusal to stdout, within scan_seconds. rescan_request: file to touch when a
-    recording is out of date, for a unit that reads MSRs. user: whom to become after the first scan.
+    recording is out of date, for a unit that reads MSRs. user: whom to become after the first scan. exporter_metrics:
+    whether to have metrics of the server itself.
     """
 
     command: Sequence[str]
@@ -54,6 +55,7 @@ class Options:
     telemetry_path: str
     rescan_request: str | None = None
     user: str | None = None
+    exporter_metrics: bool = True
 
 
 class Daemon:
@@ -63,7 +65,7 @@ class Daemon:
         self._options = options
         self._listeners = listeners
         self._web_config = web_config
-        self._live = LiveCollector()
+        self._live = LiveCollector(of_server=options.exporter_metrics)
         self._recording = Files(options.root)
         self._machine = Files("/")
         self._wants_scan = False

@@ -45,16 +45,17 @@ class Failure(enum.Enum):
 class LiveCollector(Collector):
     """The state of a server, as metrics.
 
+    of_server: whether to tell of requests and of the process too, not of scans alone.
     answers: by status. failures: scans that failed, by reason. scan_failed: whether the last one did. stale: whether
     the host has changed since it was scanned, None if nothing tells.
     """
 
-    def __init__(self, *, stale: bool | None = None) -> None:
+    def __init__(self, *, stale: bool | None = None, of_server: bool = True) -> None:
         self.answers = dict.fromkeys(CODES, 0)
         self.failures = dict.fromkeys(Failure, 0)
         self.scan_failed = False
         self.stale = stale
-        self._process = ProcessCollector(registry=None)
+        self._process = ProcessCollector(registry=None) if of_server else None
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family; vmxd_recording_stale only if that is known."""
@@ -78,6 +79,8 @@ class LiveCollector(Collector):
                 "Source: /proc and /sys of this machine.",
                 value=self.stale,
             )
+        if self._process is None:
+            return
         requests = CounterMetricFamily(
             "vmxd_http_requests", "Number of HTTP requests answered. Source: the server.", labels=("code",)
         )

@@ -91,6 +91,7 @@ complete -c vmxd -n '_shtab_vmxd_using serve' -l feature.include -x -d 'export t
 complete -c vmxd -n '_shtab_vmxd_using serve' -l feature.exclude -x -d 'leave out, of those, the features whose whole name matches'
 complete -c vmxd -n '_shtab_vmxd_using serve' -l web.listen-address -x -d '[HOST]:PORT or unix:PATH to listen on'
 complete -c vmxd -n '_shtab_vmxd_using serve' -l web.telemetry-path -x -d 'path of the metrics (default: /metrics)'
+complete -c vmxd -n '_shtab_vmxd_using serve' -l web.disable-exporter-metrics -d 'leave out process_* and vmxd_http_requests_total, the metrics of the server itself'
 complete -c vmxd -n '_shtab_vmxd_using serve' -l web.config.file -xka "(__fish_complete_path (commandline -ct))" -d 'TLS, client certificates and passwords, in the form of Prometheus'"'"' exporter-toolkit'
 complete -c vmxd -n '_shtab_vmxd_using serve' -l web.systemd-socket -d 'listen on the sockets that systemd hands over, not on addresses'
 complete -c vmxd -n '_shtab_vmxd_using serve' -l scan-timeout -x -d 'kill a scan that takes longer'
