@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _FILE_MAX: Final = 4 << 20
 """Bytes; the domain XML of a VM has some thousand."""
-_NOT_JUDGED: Final = "vmxd judges what a VM takes of VMX; the rest of its CPU is QEMU's and libvirt's matter"
+NOT_JUDGED: Final = "vmxd judges what a VM takes of VMX; the rest of its CPU is QEMU's and libvirt's matter"
 
 
 def vm_option(parser: argparse.ArgumentParser) -> None:
@@ -38,17 +38,11 @@ def chosen_vms(texts: Sequence[str]) -> list[Needs]:
     """Return what each VM takes, and say what is not judged of it. Raises UsageError."""
     if not texts:
         return []
+    from vmxd.pasted.vm import needs
+
     found = [named for text in texts for named in _read(text)]
-    say([_NOT_JUDGED, *notes_on(found)])
+    say([NOT_JUDGED, *notes_on(found)])
     return [needs(name, vm) for name, vm in found]
-
-
-def needs(name: str, vm: Vm) -> Needs:
-    """Return what a VM takes to start."""
-    from vmxd.model.starts import Needs
-    from vmxd.pasted.vm import Exposes, exposes, unheard, wants
-
-    return Needs(name, exposes(vm) is Exposes.YES, wants(vm), unheard(vm))
 
 
 def notes_on(vms: Iterable[tuple[str, Vm]]) -> Iterator[str]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from vmxd.model.starts import Needs
 from vmxd.pasted.findings import VMX, Finding, Named, Vm, distinct
 from vmxd.tables.cpu_models import features_of, find_cpu_model
 from vmxd.tables.features import FEATURES
@@ -79,6 +80,11 @@ def wants(vm: Vm) -> tuple[str, ...]:
     model = find_cpu_model(vm.model) if vm.model else None
     wanted = on_top.union(features_of(*model) if model else ()) - off
     return tuple(name for name in FEATURES if name in wanted)
+
+
+def needs(name: str, vm: Vm) -> Needs:
+    """Return what a VM takes to start; name: what it is called in the answer."""
+    return Needs(name, exposes(vm) is Exposes.YES, wants(vm), unheard(vm))
 
 
 def _elements(text: str) -> Iterator[Vm]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmxd.commands.fleet import baseline, changes, collect, diff, history, lacks, pools, report, summary
+from vmxd.commands.fleet import baseline, changes, collect, diff, history, lacks, pools, report, summary, vms
 from vmxd.commands.parser import Commands
 
 _EPILOG: Final = """
@@ -17,7 +17,7 @@ examples:
       where a VM can go that did not start
 """
 
-QUESTIONS: Final = (summary, lacks, baseline, pools, diff, changes, history, report, collect)
+QUESTIONS: Final = (summary, lacks, baseline, pools, vms, diff, changes, history, report, collect)
 """In the order of --help."""
 
 

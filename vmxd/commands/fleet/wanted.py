@@ -32,12 +32,10 @@ _VMX: Final = "vmx"
 class Wanted:
     """Features by vmxd's names, each once.
 
-    pasted: whether they are of an error of libvirt or QEMU, or of a VM: guests are meant. whole: whether these name no
-    other vmx-* feature.
+    whole: whether no other vmx-* feature was named, which no table has.
     """
 
     features: tuple[str, ...]
-    pasted: bool
     whole: bool
 
 
@@ -97,7 +95,7 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
             hint = "vmxd fleet summary --csv has each host's status, no_vmx for one; vmxd check --view nested asks KVM"
         raise UsageError("no VMX feature is named", hint)
     whole = not any(each.text.startswith("vmx-") for each in strange) and not any(vm.unheard for vm in asked_vms)
-    return Wanted(tuple(features), bool(lacking or asked_vms), whole)
+    return Wanted(tuple(features), whole)
 
 
 def _of_sets(arguments: argparse.Namespace) -> Iterator[str]:

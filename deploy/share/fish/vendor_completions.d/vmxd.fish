@@ -71,7 +71,7 @@ function _shtab_vmxd_using
   test "$_shtab_vmxd_cmdpath" = "$argv"
 end
 
-set -g _shtab_vmxd_commands serve record show explain diff metrics check features platforms fleet 'fleet summary' 'fleet lacks' 'fleet has' 'fleet baseline' 'fleet pools' 'fleet diff' 'fleet changes' 'fleet history' 'fleet report' 'fleet collect'
+set -g _shtab_vmxd_commands serve record show explain diff metrics check features platforms fleet 'fleet summary' 'fleet lacks' 'fleet has' 'fleet baseline' 'fleet pools' 'fleet vms' 'fleet diff' 'fleet changes' 'fleet history' 'fleet report' 'fleet collect'
 set -g _shtab_vmxd_opts_with_value --at --by --class --connect-timeout --cpu-model --cpus --feature.exclude --feature.include --format --from --header --http.config.file --inventory --jobs --kernel --kvm-parameter --lacks --log.format --log.level --model --only --output --profile --profile-dir --prometheus --python --recordings --require --rescan-request --root --scan-timeout --selector --signature --since --ssh-option --timeout --user --view --vm --web.config.file --web.listen-address --web.telemetry-path -o
 
 complete -c vmxd -e
@@ -265,6 +265,20 @@ complete -c vmxd -n '_shtab_vmxd_using fleet pools' -l kvm-parameter -x -d 'what
 complete -c vmxd -n '_shtab_vmxd_using fleet pools' -l view -xka "guest hardware" -d 'features that a guest gets, as KVM answered (vmxd serve --collector.nested), else as MSRs, kernel and parameters lead to expect'
 complete -c vmxd -n '_shtab_vmxd_using fleet pools' -l json -d 'print JSON (docs/schema)'
 complete -c vmxd -n '_shtab_vmxd_using fleet pools' -l csv -d 'print CSV'
+complete -c vmxd -n '_shtab_vmxd_using fleet; and test $_shtab_vmxd_npos -eq 0' -a vms -d 'which host can start which VM, which VMs keep a host, which have VMX'
+complete -c vmxd -n '_shtab_vmxd_using fleet vms' -s h -l help -d 'show this help message and exit'
+complete -c vmxd -n '_shtab_vmxd_using fleet vms' -l prometheus -x -d 'a Prometheus, Thanos, Mimir or VictoriaMetrics that scrapes vmxd, as http://prom:9090'
+complete -c vmxd -n '_shtab_vmxd_using fleet vms' -l http.config.file -xka "(__fish_complete_path (commandline -ct))" -d 'how to reach it, as promtool takes it: basic_auth, authorization, tls_config, http_headers, proxy_url'
+complete -c vmxd -n '_shtab_vmxd_using fleet vms' -l header -x -d 'a header of each request, as X-Scope-OrgID for Mimir'
+complete -c vmxd -n '_shtab_vmxd_using fleet vms' -l selector -x -d 'hosts whose targets have these labels: '"'"'cluster="a",job="vmxd"'"'"''
+complete -c vmxd -n '_shtab_vmxd_using fleet vms' -l at -x -d 'as of then: 2026-11-01T12:30:00Z or a Unix time (default: now)'
+complete -c vmxd -n '_shtab_vmxd_using fleet vms' -l timeout -x -d 'of the whole answer (default: 60)'
+complete -c vmxd -n '_shtab_vmxd_using fleet vms' -l recordings -xka "(__fish_complete_directories)" -d 'a directory that has one recording in each of its own'
+complete -c vmxd -n '_shtab_vmxd_using fleet vms' -l kernel -x -d 'what a guest would get with this release of Linux, as in 6.12'
+complete -c vmxd -n '_shtab_vmxd_using fleet vms' -l kvm-parameter -x -d 'what a guest would get with this parameter of kvm_intel, as in eptad=N'
+complete -c vmxd -n '_shtab_vmxd_using fleet vms' -l json -d 'print JSON (docs/schema)'
+complete -c vmxd -n '_shtab_vmxd_using fleet vms' -l csv -d 'print CSV'
+complete -c vmxd -n '_shtab_vmxd_using fleet vms; and test $_shtab_vmxd_npos -eq 0' -ka "(__fish_complete_directories)" -d 'a file for each VM'
 complete -c vmxd -n '_shtab_vmxd_using fleet; and test $_shtab_vmxd_npos -eq 0' -a diff -d 'what differs between two hosts or pools, then and now, or with another kernel or parameters'
 complete -c vmxd -n '_shtab_vmxd_using fleet diff' -s h -l help -d 'show this help message and exit'
 complete -c vmxd -n '_shtab_vmxd_using fleet diff' -l prometheus -x -d 'a Prometheus, Thanos, Mimir or VictoriaMetrics that scrapes vmxd, as http://prom:9090'
