@@ -23,6 +23,7 @@ from deploy.grafana.style import (
     words,
 )
 from vmxd.tables import FEATURES, Feature
+from vmxd.tables.purpose import PURPOSE
 
 UID: Final = "vmx-feature"
 
@@ -57,6 +58,9 @@ def _names() -> Iterator[Placed]:
     qemu = "The CPU property that QEMU and libvirt say is missing when a migration fails. Source: QEMU."
     states = _texts(lambda feature: feature.row.qemu or "no name")
     yield Placed(words("In QEMU", qemu, KNOWN, "feature", states=states), 5, 3)
+    purpose = "What a VM or its operator has of it; of the features that matter most. Source: SDM, and KVM's code."
+    states = _texts(lambda feature: PURPOSE.get(feature.name, "-"))
+    yield Placed(words("What it is for", purpose, KNOWN, "feature", states=states), 24, 3)
 
 
 def _headline() -> Iterator[Placed]:

@@ -9,6 +9,7 @@ from vmxd.model.inventory import Inventory
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.msrs import MSRS
+from vmxd.tables.purpose import PURPOSE
 from vmxd.tables.rows import AllOf, Bit, Control, Field, Flag, Layout, MayBeZero, Msr, Unnamed
 from vmxd.tables.versions import LIBVIRT, LINUX, QEMU
 
@@ -100,6 +101,12 @@ def _table(features: Sequence[Feature], inventories: Sequence[Inventory]) -> Ite
         shown = f"`{feature.cpuinfo_flag}`" if feature.cpuinfo_flag else ""
         cells = (anchor, _bit(feature), feature.row.sdm, linux, shown, _property(feature), _hosts(feature, inventories))
         yield f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
+    purposes = [(feature.name, PURPOSE[feature.name]) for feature in features if feature.name in PURPOSE]
+    if purposes:
+        yield ""
+        yield "What they are for:"
+        yield ""
+        yield from (f"- `{name}`: {sentence}" for name, sentence in purposes)
     caveats = [(feature.name, CAVEATS[feature.name]) for feature in features if feature.name in CAVEATS]
     if caveats:
         yield ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import textwrap
 from typing import Final
@@ -16,6 +17,7 @@ from vmxd.model.states import Presence
 from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature
 from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.needs import NEEDS
+from vmxd.tables.purpose import PURPOSE
 from vmxd.tables.rows import Msr
 from vmxd.views.explain import name_lines
 from vmxd.views.explain_json import explain_document
@@ -229,3 +231,9 @@ def test_json_of_a_feature_and_an_msr() -> None:
 def test_caveats_are_of_features() -> None:
     """Each caveat is of a feature that the tables have."""
     assert CAVEATS.keys() <= FEATURES.keys()
+
+
+def test_purposes_are_a_sentence_each() -> None:
+    """The features that matter most have a sentence each, in the order of FEATURES."""
+    assert [name for name in FEATURES if name in PURPOSE] == list(PURPOSE)
+    assert [] == [text for text in PURPOSE.values() if not re.fullmatch(r"[A-Z][^.]{20,105}\.", text)]

@@ -27,6 +27,7 @@ from vmxd.tables.bits import Bits, is_whole, set_bits
 from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.kvm import KVM_PARAMETERS
 from vmxd.tables.msrs import MSRS
+from vmxd.tables.purpose import PURPOSE
 from vmxd.tables.rows import Field, Flag, Msr
 from vmxd.views.words import describe_cpus, feature_details, other_names, parameter_text, sentence, state_text
 
@@ -48,7 +49,8 @@ class FeatureRow(NamedTuple):
     """One feature.
 
     key: what the filter goes by; on, off, differs or unknown. guests: None where KVM was not asked. is_shown: whether
-    /proc/cpuinfo has it, under this name. places: MSR[bit] with name and with index, for the search.
+    /proc/cpuinfo has it, under this name. places: MSR[bit] with name and with index, for the search. purpose: what it
+    is for, "" of those that matter less.
     """
 
     name: str
@@ -61,6 +63,7 @@ class FeatureRow(NamedTuple):
     is_shown: bool
     names: tuple[str, ...]
     places: str
+    purpose: str
     caveats: tuple[str, ...]
 
 
@@ -159,6 +162,7 @@ def _feature(inventory: Inventory, feature: Feature, why: Attribution | None) ->
         is_shown=feature.cpuinfo_flag is not None,
         names=tuple(name for name in other_names(feature) if not name.endswith(" (cpuinfo)")),
         places=_places(feature),
+        purpose=PURPOSE.get(feature.name, ""),
         caveats=CAVEATS.get(feature.name, ()),
     )
 
