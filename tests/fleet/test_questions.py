@@ -68,6 +68,20 @@ def test_summary(prometheus: Served) -> None:
     assert "made-all-unreadable" not in found["undecided"]
 
 
+def test_summary_begins_with_trouble(prometheus: Served) -> None:
+    """Where VMX may not be used comes first, with the next step, from either source; a group is one of the report's."""
+    both = prometheus.ask("summary", *OLD).stdout, recorded("summary").stdout
+    groups = len(document(recorded("report", "--json"), "report")["groups"])
+
+    for text in both:
+        first, _, title, head, *_ = text.splitlines()
+        assert ("Hosts where VMX may not be used", "hint") == (title, head.split()[-1])
+        assert "enable VT-x in the firmware setup, then power-cycle" in text
+        assert "vmxd show there says why: mostly modprobe msr, or too few rights" in text
+        assert " groups of equal MSRs: on " in first
+    assert f" hosts in {groups} groups " in both[1]
+
+
 def test_summary_as_csv(prometheus: Served) -> None:
     """As CSV, a summary has a row a host."""
     rows = list(csv.DictReader(io.StringIO(prometheus.ask("summary", *OLD, "--csv").stdout)))

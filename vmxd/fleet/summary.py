@@ -9,8 +9,11 @@ from typing import Final
 
 from vmxd.fleet.answer import Answer, Table, source_document
 from vmxd.fleet.model import Fleet, FleetHost
+from vmxd.fleet.report import groups_of
 from vmxd.fleet.words import UNKNOWN, hosts_text, some
+from vmxd.model.decode import Status
 from vmxd.views.json import Json
+from vmxd.views.words import status_hint
 
 SCHEMA: Final = "vmxd.fleet.summary/1"
 _NAMED: Final = 4
@@ -63,20 +66,16 @@ class Summary(Answer):
         usable = sum(host.status == "usable" for host in hosts)
         undecided = sum(map(_is_undecided, hosts))
         unknown = sum(host.kind is None for host in hosts)
-        kinds = "1 kind" if len(self.fleet.kinds) == 1 else f"{len(self.fleet.kinds)} kinds"
-        text = f"{hosts_text(len(hosts))}, of {kinds}: on {usable:,} VMX may be used"
+        groups = len(groups_of(self.fleet))
+        text = f"{hosts_text(len(hosts))} in {groups:,} group{'s' * (groups != 1)} of equal MSRs: "
+        text += f"on {usable:,} VMX may be used"
         text += f", on {undecided:,} that is not known" if undecided else ""
         yield f"{text}; of {unknown:,} nothing is known." if unknown else f"{text}."
 
     def tables(self) -> Iterator[Table]:
         """Show what is odd, then what is counted."""
         hosts = self.fleet.hosts
-        reason = ("hosts", "why", "which")
-        odd = [
-            ("Hosts where VMX may not be used", (host for host in hosts if host.is_forbidden)),
-            ("Hosts of which nothing is known", (host for host in hosts if host.kind is None)),
-            ("Hosts whose features are known, but not whether VMX may be used", filter(_is_undecided, hosts)),
-        ]
+        yield _odd("Hosts where VMX may not be used", (host for host in hosts if host.is_forbidden))
         yield Table(
             ("host", "CPUs", "features that some CPUs lack"),
             tuple(
@@ -86,10 +85,10 @@ class Summary(Answer):
             ),
             "Hosts whose CPUs differ",
         )
-        for title, found in odd:
-            yield Table(reason, _by_reason((host, host.reason or "") for host in found), title)
+        yield _odd("Hosts of which nothing is known", (host for host in hosts if host.kind is None))
         failed = ((host, host.failure) for host in hosts if host.failed and host.kind)
         yield Table(("hosts", "what", "which"), _by_reason(failed), "Hosts that are known in part")
+        yield _odd("Hosts whose features are known, but not whether VMX may be used", filter(_is_undecided, hosts))
         for _, columns, key in _COUNTED:
             rows = ((*(text or UNKNOWN for text in values), f"{n:,}") for values, n in _counts(hosts, key))
             yield Table((*(name.removesuffix("_name") for name in columns), "hosts"), tuple(rows))
@@ -121,6 +120,19 @@ def _counts(hosts: Iterable[FleetHost], key: Callable[[FleetHost], Key]) -> list
     """Count hosts by a key, the most frequent first, equal counts by key."""
     counts = Counter(map(key, hosts))
     return sorted(counts.items(), key=lambda item: (-item[1], *(text or "" for text in item[0])))
+
+
+def _odd(title: str, hosts: Iterable[FleetHost]) -> Table:
+    """List hosts by what is odd about them, with the next step if there is one."""
+    hints: dict[str, str] = {}
+    found = list(hosts)
+    for host in found:
+        hint = next((status_hint(each) for each in Status if each.value == host.status), None)
+        hints.setdefault(host.reason or "", hint or "")
+    rows = ((*row, hints[row[1]]) for row in _by_reason((host, host.reason or "") for host in found))
+    if any(hints.values()):
+        return Table(("hosts", "why", "which", "hint"), tuple(rows), title)
+    return Table(("hosts", "why", "which"), tuple(row[:-1] for row in rows), title)
 
 
 def _by_reason(found: Iterable[tuple[FleetHost, str]]) -> tuple[tuple[str, ...], ...]:

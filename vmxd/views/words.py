@@ -43,6 +43,7 @@ _STATUS_HINTS: Final = {
     Status.SMX_ONLY: "enable VMX outside SMX in the firmware setup, or boot with tboot",
     Status.UNLOCKED: "firmware should lock it, or Linux as it boots (CONFIG_IA32_FEAT_CTL); after a suspend, Linux "
     "before 5.7.7 did not on the boot CPU",
+    Status.UNREADABLE: "vmxd show there says why: mostly modprobe msr, or too few rights",
 }
 
 
