@@ -201,13 +201,17 @@ def test_parameters_alone_are_no_difference(tmp_path: Path) -> None:
     assert ["ept", "Y", "N"] in rows(lines)
 
 
-def test_bits_without_a_name_are_listed() -> None:
-    """Where bits differ that no source names, they are listed by position; an MSR that no table has is shown, too."""
+def test_the_xor_names_its_bits() -> None:
+    """The xor of two values has a name for each bit, the kernel's macro if there is one; an unknown MSR is shown too."""
     code, lines = diff("made-tertiary", "made-future")
 
     assert 1 == code
-    assert ["bits", "without", "a", "name", "59,63"] in rows(lines)
+    assert ["xor", "0x8800000000000000:", "63", "unknown,", "59", "unknown"] in rows(lines)
     assert ["unknown", "MSR", "0x494", "not", "recorded", "0x8000000000000001"] in rows(lines)
+    xors = "\n".join(line for line in diff("haswell-ep-2s", "icelake-sp-2s")[1] if line.startswith("  xor"))
+    assert "0x4bdf800000000000: 62 SECONDARY_EXEC_BUS_LOCK_DETECTION, 59 pconfig," in xors
+    assert "0x0000010000000001: 44:32 vmcs_region_size, 30:0 vmcs_revision_id" in xors
+    assert "0x0000000000601800: 22 CR4.PKE, 21 CR4.SMAP, 12 CR4.LA57, 11 CR4.UMIP" in xors
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from vmxd.model.inventory import Inventory
 from vmxd.model.kvm import NestedStatus
 from vmxd.model.states import State
 from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature, msr_name
-from vmxd.tables.bits import is_whole, set_bits
+from vmxd.tables.bits import Bits, is_whole, set_bits
 from vmxd.tables.msrs import MSRS
-from vmxd.tables.rows import Field, Layout, Msr, Unnamed
+from vmxd.tables.rows import Field, Flag, Layout, Msr
+from vmxd.tables.vmx_h import MACROS
 from vmxd.views.json import Json, feature_state, host_document, msr_state
 from vmxd.views.lines import Line, Tone, beside
 from vmxd.views.show import WORD_TONES
@@ -60,7 +61,7 @@ def diff_lines(one: Side, other: Side, found: HostDifference, width: int | None 
             if first:
                 lines += _row("", "A", "B", width, Tone.TITLE)
                 first = False
-            lines += _heading(title, one.inventory, other.inventory, width)
+            lines += _heading(title, one.inventory, other.inventory, found, width)
             lines += [line for row in section for line in _row(f"  {row[0]}", *row[1:], width)]
     return lines
 
@@ -196,18 +197,26 @@ def _msr_rows(msr: Msr, one: Inventory, other: Inventory, found: HostDifference)
             a, b = found.fields.differing[row.name]
             yield row.name, str(a), str(b)
     yield from _feature_rows(lambda feature: feature.msr is msr, one, other, found)
+
+
+def _xor(msr: Msr, found: HostDifference, width: int | None) -> Iterator[Line]:
+    """Yield the exclusive or of two values and what its bits are, by the kernel's macro where it has one."""
     pair = found.msrs.differing.get(msr.index)
-    if pair and (unnamed := _unnamed(msr, *(values.known[0] if values else 0 for values in pair))):
-        yield "bits without a name", unnamed, ""
-
-
-def _unnamed(msr: Msr, one: int | Missing, other: int | Missing) -> str:
-    """Name the bits without a name that differ between two values."""
-    if isinstance(one, Missing) or isinstance(other, Missing):
-        return ""
-    return format_cpus(
-        bits.low for bits in set_bits(msr, one ^ other) if bits.is_unknown or isinstance(bits.row, Unnamed)
+    values = [each.known[0] for each in pair or () if each and len(each.known) == 1]
+    if len(values) < 2 or isinstance(values[0], Missing) or isinstance(values[1], Missing):
+        return
+    xor = values[0] ^ values[1]
+    names = ", ".join(f"{bits.position} {_bits_name(bits)}" for bits in set_bits(msr, xor))
+    yield from beside(
+        [(f"{'  xor':<{_NAME + 4}}", Tone.PLAIN)], (f"{xor:#018x}: {names}", Tone.PLAIN), _NAME + 4, width
     )
+
+
+def _bits_name(bits: Bits) -> str:
+    """Name a bit by the kernel's macro (asm/vmx.h), else as the tables do; a number by its name."""
+    if isinstance(bits.row, Flag) and (macro := MACROS.get(bits.row.name)):
+        return bits.name.replace(bits.row.name, macro)
+    return bits.name
 
 
 def _feature_rows(
@@ -219,7 +228,9 @@ def _feature_rows(
             yield name, a, b
 
 
-def _heading(title: Msr | str, one: Inventory, other: Inventory, width: int | None) -> Iterator[Line]:
+def _heading(
+    title: Msr | str, one: Inventory, other: Inventory, found: HostDifference, width: int | None
+) -> Iterator[Line]:
     if isinstance(title, str):
         yield ((title, Tone.TITLE),)
         return
@@ -230,6 +241,7 @@ def _heading(title: Msr | str, one: Inventory, other: Inventory, width: int | No
             for a, b in zip_longest(*states, fillvalue=""):
                 yield from _row(name, a, b, width, Tone.TITLE)
                 name = ""
+            yield from _xor(msr, found, width)
 
 
 def _row(name: str, one: str, other: str, width: int | None, title: Tone = Tone.PLAIN) -> Iterator[Line]:
