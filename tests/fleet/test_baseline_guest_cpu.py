@@ -22,6 +22,7 @@ from vmxd.fleet.guest_cpu import (
     NEEDS_CPUID,
     PROPERTIES,
     GuestCpu,
+    for_qemu,
     guest_cpu,
     libvirt_model,
     model_names,
@@ -32,7 +33,7 @@ from vmxd.fleet.guest_cpu import (
 from vmxd.fleet.guests import as_guests
 from vmxd.model.offer import WhatIf
 from vmxd.tables import FEATURES
-from vmxd.tables.cpu_models import cpu_model_names, features_of, find_cpu_model
+from vmxd.tables.cpu_models import CpuModel, cpu_model_names, features_of, find_cpu_model
 from vmxd.tables.rows import Flag
 
 LIBVIRT: Final = json.loads(Path(__file__).with_name("libvirt_features.json").read_text())
@@ -226,6 +227,25 @@ def test_qemu_takes_the_arguments(tmp_path: Path) -> None:
 
     assert 0 == start(printed.split()).returncode
     assert 1 == start(printed.replace("vmx-tsc-scaling", "vmx-tsc-scalling").split()).returncode
+
+
+def test_an_older_qemu_is_not_asked_for_names_that_it_lacks() -> None:
+    """A name of a newer QEMU is neither on nor off, for QEMU and for libvirt; it is told of."""
+    have = {*features_of(*_found("Haswell")), "ept_mode_based_exec"}
+    cpu = for_qemu(guest_cpu(have, "SapphireRapids-v8"), (7, 2))
+
+    assert ("vmx-exit-save-cet", "vmx-entry-load-cet") == cpu.too_new
+    for text in (to_qemu(cpu), to_libvirt(cpu)):
+        assert not set(cpu.too_new) & set(re.findall(r"vmx-[\w-]+", text))
+        assert "vmx-rdseed-exit" in text
+    for arguments in (("--qemu=7.2",), ("--format=qemu", "--model=Haswell", "--qemu=4.2")):
+        assert 2 == vmxd("fleet", "baseline", "--recordings", HOSTS, *arguments).returncode
+
+
+def _found(name: str) -> tuple[CpuModel, int]:
+    found = find_cpu_model(name)
+    assert found
+    return found
 
 
 def test_a_model_without_vmx_is_refused() -> None:

@@ -202,7 +202,7 @@ def test_parameters_alone_are_no_difference(tmp_path: Path) -> None:
 
 
 def test_the_xor_names_its_bits() -> None:
-    """The xor of two values has a name for each bit, the kernel's macro if there is one; an unknown MSR is shown too."""
+    """The xor of two values names each bit, by the kernel's macro if there is one; an unknown MSR is shown too."""
     code, lines = diff("made-tertiary", "made-future")
 
     assert 1 == code

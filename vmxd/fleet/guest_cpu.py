@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from vmxd.errors import UsageError
@@ -19,6 +19,7 @@ from vmxd.fleet.words import hosts_text, some
 from vmxd.model.profiles import QEMU_PREFIX, cpu_model_profile
 from vmxd.tables import FEATURES
 from vmxd.tables.cpu_models import CPU_MODELS, CpuModel, features_of, find_cpu_model
+from vmxd.tables.qemu_names import Version, knows
 from vmxd.views.lines import Line, Tone
 
 if TYPE_CHECKING:
@@ -66,12 +67,14 @@ class GuestCpu:
     model: its name as QEMU knows it. require: properties that the baseline has and the model does not.
     disable: those of the model that the baseline does not have.
     left_out: features of the baseline beyond the model that need a CPUID flag, which the model may lack.
+    too_new: properties that the QEMU of the guests may not know, so they are neither turned on nor off.
     """
 
     model: str
     require: tuple[Property, ...]
     disable: tuple[Property, ...]
     left_out: tuple[str, ...]
+    too_new: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,13 @@ def guest_cpu(features: Collection[str], model: str) -> GuestCpu:
     )
 
 
+def for_qemu(cpu: GuestCpu, version: Version) -> GuestCpu:
+    """Return the same CPU without properties that an older QEMU may not know: none of its models has them either."""
+    kept = [tuple(each for each in listed if knows(version, each.name)) for listed in (cpu.require, cpu.disable)]
+    too_new = tuple(each.name for each in (*cpu.require, *cpu.disable) if not knows(version, each.name))
+    return replace(cpu, require=kept[0], disable=kept[1], too_new=too_new)
+
+
 def to_qemu(cpu: GuestCpu) -> str:
     """Return the arguments of qemu-system-x86_64, one line."""
     options = ["vmx=on"]
@@ -179,11 +189,11 @@ def _as_libvirt_has_it(cpu: GuestCpu) -> GuestCpu:
     nearest = in_libvirt(cpu.model)
     added = _features(cpu.model) - _features(nearest)
     on_top = [each for each in PROPERTIES if added.intersection(each.features)]
-    return GuestCpu(
+    return replace(
+        cpu,
         model=nearest,
-        require=(*cpu.require, *(each for each in on_top if each not in cpu.disable)),
+        require=(*cpu.require, *(each for each in on_top if each not in cpu.disable and each.name not in cpu.too_new)),
         disable=tuple(each for each in cpu.disable if each not in on_top),
-        left_out=cpu.left_out,
     )
 
 
@@ -224,6 +234,8 @@ class GuestAnswer(Answer):
         cpu, baseline = self.cpu, self.baseline
         if self.known:
             yield self.known
+        if cpu.too_new:
+            yield f"left out, since that QEMU may not know them: {', '.join(cpu.too_new)}; it may lack {cpu.model} too"
         if cpu.left_out:
             yield f"not asked for, since they need CPUID flags too: {', '.join(cpu.left_out)}"
         if dark := [name for each in cpu.disable for name in each.features if name in baseline.open]:

@@ -17,8 +17,9 @@ from vmxd.commands.parser import Commands
 from vmxd.errors import UsageError
 from vmxd.fleet.baseline import answer, find_baseline
 from vmxd.fleet.groups import Grouped
-from vmxd.fleet.guest_cpu import GuestAnswer, choose_model, guest_cpu
+from vmxd.fleet.guest_cpu import GuestAnswer, choose_model, for_qemu, guest_cpu
 from vmxd.model.answers import View
+from vmxd.tables.qemu_names import OLDEST, Version, parse_version
 
 _EPILOG = """
 A host of which nothing is known is left out, and listed; so is one with CPUs that could not be read, but for what it \
@@ -35,6 +36,8 @@ examples:
       what every host of each cluster has
   vmxd fleet baseline --recordings hosts --format libvirt --model Haswell
       the same as <cpu>, relative to a CPU model
+  vmxd fleet baseline --recordings DIR --format qemu --model Haswell --qemu 7.2
+      as -cpu, with names that an older QEMU knows
 """
 
 
@@ -52,7 +55,23 @@ def add(questions: Commands) -> None:
         "--format", choices=("qemu", "libvirt"), help="print it for guests, as differences from a CPU model"
     )
     parser.add_argument("--model", metavar="MODEL[-vN]", help="that CPU model of QEMU: vmxd check --list-cpu-models")
+    parser.add_argument(
+        "--qemu",
+        metavar="RELEASE",
+        type=_qemu,
+        help="with --format: the QEMU of the guests, as in 7.2; names of properties that it may not know are left out",
+    )
     parser.set_defaults(run=run)
+
+
+def _qemu(text: str) -> Version:
+    version = parse_version(text)
+    if version is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no version of QEMU, as 7.2 is")
+    if version < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise argparse.ArgumentTypeError(f"QEMU {text} is older than {oldest}, the oldest whose names were read")
+    return version
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -66,6 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _refuse(arguments: argparse.Namespace) -> None:
+    if arguments.qemu and not arguments.format:
+        raise UsageError("--qemu goes with --format", "as in --format qemu --model Haswell --qemu 7.2")
     if arguments.model and not arguments.format:
         raise UsageError("--model goes with --format", "as in --format qemu --model Cascadelake-Server")
     if arguments.format and (arguments.json or arguments.csv):
@@ -81,5 +102,7 @@ def _guest_cpu(arguments: argparse.Namespace, asked: Grouped) -> GuestAnswer:
     if not arguments.model:
         raise choose_model(baseline, arguments.format)
     cpu = guest_cpu(baseline.certain, arguments.model)
+    if arguments.qemu:
+        cpu = for_qemu(cpu, arguments.qemu)
     whole = not asked.fleet.warnings
     return GuestAnswer(baseline, cpu, arguments.format, asked.notes, complete=whole, known=asked.sentence)

@@ -72,7 +72,7 @@ function _shtab_vmxd_using
 end
 
 set -g _shtab_vmxd_commands serve record show explain diff metrics check features platforms fleet 'fleet summary' 'fleet lacks' 'fleet has' 'fleet baseline' 'fleet pools' 'fleet vms' 'fleet diff' 'fleet changes' 'fleet history' 'fleet report' 'fleet collect'
-set -g _shtab_vmxd_opts_with_value --at --by --class --connect-timeout --cpu-model --cpus --feature.exclude --feature.include --format --from --header --http.config.file --inventory --jobs --kernel --kvm-parameter --lacks --log.format --log.level --model --only --output --profile --profile-dir --prometheus --python --recordings --require --rescan-request --root --scan-timeout --selector --signature --since --ssh-option --timeout --user --view --vm --web.config.file --web.listen-address --web.telemetry-path -o
+set -g _shtab_vmxd_opts_with_value --at --by --class --connect-timeout --cpu-model --cpus --feature.exclude --feature.include --format --from --header --http.config.file --inventory --jobs --kernel --kvm-parameter --lacks --log.format --log.level --model --only --output --profile --profile-dir --prometheus --python --qemu --recordings --require --rescan-request --root --scan-timeout --selector --signature --since --ssh-option --timeout --user --view --vm --web.config.file --web.listen-address --web.telemetry-path -o
 
 complete -c vmxd -e
 complete -c vmxd -f
@@ -249,6 +249,7 @@ complete -c vmxd -n '_shtab_vmxd_using fleet baseline' -l json -d 'print JSON (d
 complete -c vmxd -n '_shtab_vmxd_using fleet baseline' -l csv -d 'print CSV'
 complete -c vmxd -n '_shtab_vmxd_using fleet baseline' -l format -xka "qemu libvirt" -d 'print it for guests, as differences from a CPU model'
 complete -c vmxd -n '_shtab_vmxd_using fleet baseline' -l model -xka "(_vmxd_cpu_models)" -d 'that CPU model of QEMU: vmxd check --list-cpu-models'
+complete -c vmxd -n '_shtab_vmxd_using fleet baseline' -l qemu -x -d 'with --format: the QEMU of the guests, as in 7.2'
 complete -c vmxd -n '_shtab_vmxd_using fleet; and test $_shtab_vmxd_npos -eq 0' -a pools -d 'hosts between which VMs can move, and which few to drop or fix for a larger baseline'
 complete -c vmxd -n '_shtab_vmxd_using fleet pools' -s h -l help -d 'show this help message and exit'
 complete -c vmxd -n '_shtab_vmxd_using fleet pools' -l prometheus -x -d 'a Prometheus, Thanos, Mimir or VictoriaMetrics that scrapes vmxd, as http://prom:9090'
