@@ -116,7 +116,7 @@ def _wait_for_rules(engine: Engine) -> None:
     for _ in range(2):
         begin = time.time()
         _until(lambda begin=begin: _last_evaluation(engine) > begin, 5)  # type: ignore[misc]
-    _until(lambda: engine.number("count(signature_feature:vmx_hosts_with:ratio)") > 0, 5)  # vmalert needs more rounds
+    _until(lambda: engine.number("count(model_feature:vmx_hosts_with:ratio)") > 0, 5)  # vmalert needs more rounds
 
 
 def _last_evaluation(engine: Engine) -> float:

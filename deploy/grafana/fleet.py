@@ -165,24 +165,24 @@ def _coverage() -> Iterator[Placed]:
         16,
     )
     unusual = (
-        "Groups of hosts without a feature that more than half of the hosts with the same CPU signature have: "
-        "firmware, microcode or a hypervisor masks it. Unit: hosts. Metric vmx_feature, recorded by fingerprint."
+        "Groups of hosts without a feature that more than half of the hosts with the same CPU model have: microcode, "
+        "configuration or a hypervisor takes it away. Unit: hosts. Metric vmx_feature, recorded by CPU model."
     )
     expression = (
-        f"({of_groups(queries.GROUP_FEATURE)} == 0 "
-        f"and on (signature, feature) {queries.select(queries.USUAL, signature='=~$model')} > 0.5) "
-        f"+ on ({queries.GROUP}) group_left () {of_groups(queries.GROUPS)}"
+        f"(max without (fingerprint_before) ({of_groups(queries.MODEL_FEATURE, model_name='!=')}) == 0 "
+        f"and on (signature, model_name, feature) {queries.select(queries.USUAL, signature='=~$model')} > 0.5) "
+        f"+ on ({queries.GROUP}, model_name) group_left () {of_groups(queries.MODEL_GROUPS)}"
     )
     shown = [
         Column("feature", "Feature", link=TO_FEATURE),
         Column(POOL, "Pool"),
-        Column("signature", "Signature", 110),
+        Column("model_name", "CPU"),
         Column("fingerprint", "Fingerprint", 150),
         Column("Value", "Hosts without", 120),
     ]
     yield Placed(
         columns(
-            "Lacks what most hosts with the same CPU have",
+            "Lacks what most hosts with the same CPU model have",
             unusual,
             expression,
             shown,

@@ -28,7 +28,9 @@ LOST: Final = "fingerprint_before:vmx_hosts_lost:count1d"
 GAINED: Final = "fingerprint_before:vmx_hosts_gained:count1d"
 STATUS_HOSTS: Final = "pool_status:vmx_hosts:count"
 INCONSISTENT_HOSTS: Final = "pool:vmx_inconsistent_hosts:count"
-USUAL: Final = "signature_feature:vmx_hosts_with:ratio"
+MODEL_GROUPS: Final = "model_fingerprint:vmx_hosts:count"
+MODEL_FEATURE: Final = "fingerprint_before:vmx_feature:max"
+USUAL: Final = "model_feature:vmx_hosts_with:ratio"
 
 
 def select(metric: str, **matchers: str) -> str:
