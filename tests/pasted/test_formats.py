@@ -13,6 +13,7 @@ from vmxd.pasted.findings import (
     Finding,
     Lacking,
     Message,
+    MsrBits,
     MsrValues,
     Named,
     Refused,
@@ -60,6 +61,10 @@ VALUES: Final = {
     "rdmsr -p": ("# rdmsr -p 4 -0 0x48b\n00035d6fff00000000\n".replace("000", "0", 1), "48b=035d6fff00000000@4"),
     "rdmsr in decimal": ("# rdmsr -u 58\n5\n", "3a=0000000000000005"),
     "a comment between": ("# rdmsr 0x3a\n# the answer:\n100005\n", "3a=0000000000100005"),
+    "VirtualBox of 2013": (
+        "HM: MSR_A32_VMX_VMFUNC = 0x1\nHM:  MSR_IA32_VMX_MISC_MAX_MSR = 512", "491=0000000000000001"),
+    "two halves apart": ("[MSR 3Ah] 00000000 00000005", "3a=0000000000000005"),
+    "vmware.log": ("vmx| I005: Common: MSR      0x480 =   0xda040000000012", "480=00da040000000012"),
     "two halves": ("IA32_VMX_PINBASED_CTLS=0000007f-00000016", "481=0000007f00000016"),
     "EAX and EDX": ("[*] MSR 0x481: EAX = 0x00000016, EDX = 0x0000007F", "481=0000007f00000016"),
     "AIDA64": (
@@ -139,6 +144,24 @@ MESSAGES: Final = {
     "KVM internal error. Suberror: 1": "internal",
     "Could not access KVM kernel module: No such file or directory": "no_kvm",
     "x86/cpu: VMX (outside TXT)\n  disabled by BIOS": "disabled",
+    "INFO: KVM (vmx) is disabled by your BIOS": "disabled",
+    "Virtualization Enabled In Firmware: No": "disabled",
+    "vmx_modinit: VMX operation disabled by BIOS": "disabled",
+    "  VT-x: (disabled in BIOS) ": "disabled",
+    "QEMU: Checking for hardware virtualization   : FAIL (Only emulated CPUs are available)": "no_vmx",
+    "vmx_modinit: processor does not support VMX operation": "no_vmx",
+    "vmx_modinit: processor does not support desired secondary processor-based controls": "refuses",
+    "(XEN) VMX: Capabilities fatally differ between CPU2 and CPU0": "inconsistent 2",
+    "(XEN) CPU3: unexpected VMXON failure": "vmxon 3",
+    "Virtualized Intel VT-x/EPT is not supported on this platform.": "no_nested",
+    "kvm: vmwrite error: reg 401e value 2021 (err 12)": "instruction",
+    "kvm: VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL does not work properly. Using workaround": "perf",
+    "KVM: vmx: using Hyper-V Enlightened VMCS": "evmcs",
+    "wrmsr: CPU 0 cannot set MSR 0x0000003a to 0x0000000000000005": "cannot_set 0",
+    "qemu-system-x86_64: error: failed to get MSR 0x48d": "cannot_get",
+    "rdmsr: open: No such file or directory": "no_msr",
+    "SVM disabled by BIOS": "",
+    "VT-d is disabled in BIOS": "",
     "kvm: no hardware support for 'kvm_amd'": "",
     "ignored rdmsr: 0x140": "",
     "SVM disabled (by BIOS) in MSR_VM_CR": "",
@@ -205,6 +228,14 @@ def test_missing_features(form: str) -> None:
     assert expected == " ".join(words(each.missing) for each in glean(text) if isinstance(each, Lacking))
 
 
+def test_qemu_leaves_out_what_lacks_its_needs() -> None:
+    """A feature that -cpu asks for without another is missing on no host."""
+    (found,) = glean("This feature depends on other features that were not requested: MSR(48BH).vmx-vmfunc [bit 13]")
+
+    assert isinstance(found, Lacking)
+    assert (By.ITSELF, "vmfunc") == (found.by, words(found.missing))
+
+
 def test_tcg_lacks_nothing_of_a_host() -> None:
     """A warning that names TCG is of QEMU without KVM, and so are the others beside it."""
     (found,) = glean(
@@ -254,6 +285,10 @@ SETS: Final = {
     "KubeVirt": ('"cpu-feature.node.kubevirt.io/vmx-pml": "true",\ncpu-feature.node.kubevirt.io/aes=true',
                  "pml aes?", ""),
     "QEMU": ('{"vmx-ept": true, "vmx-pml": false}', "ept", "pml"),
+    "Coreinfo": ("VMX   *   Supports Intel hardware\nEPT   -   Supports Intel extended page tables", "VMX?", "ept"),
+    "HAXM": ("VMX supported   *  Yes\nEPT supported   -  No", "VMX?", "ept"),
+    "VirtualBox": (" RdrandExit - RDRAND exiting   = 0 (1)\n PML - Page-Modification  = 0 (0)\n FPU - x87 = 1 (1)",
+                   "rdrand_exiting", "pml"),
     "vmxcap": (
         ("VM-Entry controls\n Load IA32_PAT  yes\nVM-Exit controls\n Load IA32_PAT  no\n"
          "VPID and EPT capabilities\n 2MB EPT pages  yes"),
@@ -281,12 +316,35 @@ def test_vmx_flags_wherever_they_stand() -> None:
     assert ["vnmi ept", "vnmi"] == [words(line) for line in found.lines]
 
 
-def test_refused_controls() -> None:
-    """ACRN says what it asked for and what it got, with or without a blank."""
-    (found,) = glean("VMX ctrl 0x48b not fully enabled: request 0x40004ab but get0xab")
+@pytest.mark.parametrize(
+    ("text", "index", "refused"),
+    [
+        ("VMX ctrl 0x48b not fully enabled: request 0x40004ab but get0xab", 0x48B, 0x4000400),
+        ("(XEN) VMX Secondary Exec Control: saw 0x1013ef expected 0x5013ef", 0x48B, 0x400000),
+    ],
+)
+def test_refused_controls(text: str, index: int, refused: int) -> None:
+    """ACRN says what it asked for and what it got, with or without a blank; Xen what a CPU lacks of the first."""
+    (found,) = glean(text)
 
     assert isinstance(found, ControlsRefused)
-    assert (0x48B, 0x4000400) == (found.msr.index, found.asked & ~found.got)
+    assert (index, refused) == (found.msr.index, found.asked & ~found.got)
+
+
+def test_some_bits_of_an_msr() -> None:
+    """What rdmsr -f prints is of some bits, whatever the order of its options."""
+    for command in ("rdmsr -f 2:0 0x3a", "rdmsr 0x3a --bitfield 2:0"):
+        (found,) = glean(f"# {command}\n5\n")
+        assert isinstance(found, MsrBits)
+        assert (0x3A, 2, 0, 5) == (found.msr.index, found.high, found.low, found.value)
+
+
+def test_verbose_freebsd() -> None:
+    """A verbose boot prints words of allowed 1-settings: a feature each, there or not."""
+    (found,) = of("VT-x: Basic Features=0xda0400<SMM,INS/OUTS,TRUE>\n Pin-Based Controls=0x3f<ExtINT>", FeatureSet)
+    assert isinstance(found, FeatureSet)
+    assert "dual_monitor ins_outs true_ctls intr_exiting nmi_exiting vnmi" == words(found.present)
+    assert {"preemption_timer", "posted_intr"} <= set(words(found.absent).split())
 
 
 def test_vmxcap_titles_are_of_msrs() -> None:
@@ -316,7 +374,8 @@ spec:
 """
 DOMCAPABILITIES: Final = """<cpu>
 <mode name='host-model' supported='yes'><model>Haswell</model><feature policy='require' name='vmx-ept'/></mode>
-<mode name='custom' supported='yes'><model usable='no'>Nehalem</model></mode></cpu>"""
+<mode name='custom' supported='yes'><model usable='no'>Nehalem</model>
+<blockers model='Nehalem'><feature name='vmx-pml'/></blockers></mode></cpu>"""
 VMS: Final = {
     XML: "Skylake-Client-IBRS +vmx? pml -hle? ept ~ple",
     XML.replace("'", '\\"').replace("\n", "\\n"): "Skylake-Client-IBRS +vmx? pml -hle? ept ~ple",
@@ -330,9 +389,14 @@ VMS: Final = {
     "args: -cpu host,+kvm_pv_unhalt": "host-passthrough +kvm_pv_unhalt? - ~",
     "virt-install --cpu Haswell,require=vmx,disable=vmx-pml": "Haswell +vmx? -pml ~",
     "Skylake-Server-v4,+vmx,vmx-pml=off": "Skylake-Server-v4 +vmx? -pml ~",
+    '{"cpu":{"model":"Haswell","features":[{"name":"vmx"},{"policy":"disable","name":"vmx-pml"}]}}':
+        "Haswell +vmx? -pml ~",
+    "cpu: host,flags=+pcid;-vmx-pml\ncores: 4": "host-passthrough +pcid? -pml ~",
+    "cpu_mode = custom\ncpu_models = Haswell\ncpu_model_extra_flags = vmx, -vmx-pml": "Haswell +vmx? -pml ~",
+    "<domain type='kvm'><name>x</name></domain>": " + - ~",
     "a-b,c-d": "",
     "-cpu-usage,high": "",
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("text", VMS)

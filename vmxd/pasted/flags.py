@@ -45,9 +45,11 @@ _FREEBSD_NAMES: Final = {
     "EPT": "ept", "UG": "unrestricted_guest", "VPID": "vpid", "VID": "vid", "PostIntr": "posted_intr",
 }  # fmt: skip
 """sys/x86/x86/identcpu.c, print_vmx_info()."""
-_COREINFO: Final = re.compile(r"^(VMX|EPT|URG) ([*-]) Supports Intel", re.MULTILINE)
+_COREINFO: Final = re.compile(
+    r"^(VMX|EPT|URG) ([*-]) Supports Intel|^(VMX|EPT) supported ([*-]) (?:Yes|No)", re.MULTILINE
+)
 _COREINFO_NAMES: Final = {"EPT": "ept", "URG": "unrestricted_guest"}
-"""Sysinternals' Coreinfo for Windows."""
+"""Sysinternals' Coreinfo for Windows, and the checktool of HAXM."""
 _XEN: Final = re.compile(r"VMX: Supported advanced features:((?:\n[^\n]{0,80}- [^\n]{1,60}){0,40})")
 _XEN_NAMES: Final = {
     "APIC MMIO access virtualisation": "vapic", "APIC TPR shadow": "vtpr", "Extended Page Tables (EPT)": "ept",
@@ -74,12 +76,12 @@ def find(text: str) -> Iterator[Finding]:
     for match in _XEN.finditer(text):
         listed = [line.rpartition("- ")[2] for line in match[1].split("\n")[1:]]
         yield FeatureSet("Xen", Of.CPU, tuple(_translated(name, _XEN_NAMES) for name in listed))
-    if shown := {match[1]: match[2] == "*" for match in _COREINFO.finditer(text)}:
+    if shown := {m[1] or m[3]: (m[2] or m[4]) == "*" for m in _COREINFO.finditer(text)}:
         present, absent = (
             tuple(_translated(name, _COREINFO_NAMES) for name, has in shown.items() if has is each)
             for each in (True, False)
         )
-        yield FeatureSet("Coreinfo", Of.CPU, present, absent)
+        yield FeatureSet("HAXM" if " supported " in text else "Coreinfo", Of.CPU, present, absent)
     yield from _freebsd(text)
     if (labels := distinct(match[1] for match in _LABEL.finditer(text))) and not is_asked_for(text):
         yield FeatureSet("KubeVirt", Of.GUESTS, labels)

@@ -25,7 +25,7 @@ _OTHERS: Final = re.compile(
 )
 """Lines that have an MSR and a number, but not the MSR's value; errors of QEMU are another format."""
 _NAME: Final = re.compile(
-    r"(?<![\w.-])((?:MSR_)?(?:IA32_?|CORE2_)?(?:VMX_?[A-Za-z]\w{1,40}|FEATURE_?CONTROL\w{0,4}|FEAT_CTL))(?!\w)",
+    r"(?<![\w.-])((?:MSR_)?(?:I?A32_?|CORE2_)?(?:VMX_?[A-Za-z]\w{1,40}|FEATURE_?CONTROL\w{0,4}|FEAT_CTL))(?!\w)",
     re.IGNORECASE | re.ASCII,
 )
 _INDEX: Final = re.compile(
@@ -150,7 +150,7 @@ def find(text: str) -> Iterator[Finding]:
             if not _titles(line, found) and not _OTHERS.search(line):
                 _pairs(line, found, section)
     yield from found.bits
-    if found.values or found.too_long:
+    if found.values or found.too_long or found.strange:
         yield MsrValues(
             tuple(
                 MsrValue(MSR_BY_INDEX[index], value, tuple(sorted(cpus)))
@@ -256,10 +256,12 @@ def _pairs(line: str, found: _Found, section: tuple[int, ...]) -> bool:
     """Take each MSR of a line with the value that follows it; return whether there was one."""
     subjects: list[tuple[int, int, Msr]] = []
     for match in _NAME.finditer(line):
-        if msr := find_msr(match[1]):
+        if msr := find_msr(match[1].replace("MSR_A32_", "MSR_IA32_")):  # VirtualBox of 2013 has it so
             subjects.append((match.start(), match.end(), msr))
-        elif match[1].upper().startswith(("MSR_IA32_VMX_", "IA32_VMX_")) and _parse(
-            line[match.end() : match.end() + 120], named=True
+        elif (
+            match[1].upper().startswith(("MSR_IA32_VMX_", "IA32_VMX_"))
+            and not _PART.match(match[1])
+            and _parse(line[match.end() : match.end() + 120], named=True)
         ):
             found.strange[match[1]] = None
     about = bool(_ABOUT.search(line))
@@ -296,6 +298,10 @@ def _begins(line: str, start: int) -> bool:
     return not before or before[-1] in "\"'`{,[(|;>#$"
 
 
+_PART: Final = re.compile(
+    rf"(?:MSR_)?(?:{'|'.join(msr.name for msr in MSR_BY_INDEX.values())})_(?!MSR$)", re.IGNORECASE | re.ASCII
+)
+"""A part of an MSR, as older VirtualBox prints below it: MSR_IA32_VMX_MISC_CR3_TARGET."""
 _ABOUT: Final = re.compile(r"msr|vmx|ia32|feat|vt-?x|index|register", re.IGNORECASE)
 
 

@@ -114,7 +114,7 @@ def _elements(text: str) -> Iterator[Vm]:
                     mode = ""
         elif element == "model" and match[4] and not listing and not model:
             model = match[4]
-        elif element == "feature" and "name" in attributes:
+        elif element == "feature" and "name" in attributes and not listing:
             policies.setdefault(attributes.get("policy", "require"), []).append(attributes["name"])
     if model or policies:
         yield _vm(mode, model, policies)

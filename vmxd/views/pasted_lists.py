@@ -43,11 +43,15 @@ def feature_set(found: FeatureSet) -> Block:
 def _listed(found: FeatureSet) -> Iterator[Said]:
     yield from names_of("has", found.present)
     yield from names_of("lacks", found.absent)
-    strange = [each.text for each in (*found.present, *found.absent) if each.feature is None]
+    for word, names in (("has", found.present), ("lacks", found.absent)):
+        if any(each.text.casefold() == VMX for each in names):
+            yield word, "VMX itself"
+    everything = (*found.present, *found.absent)
+    strange = [each.text for each in everything if each.feature is None and each.text.casefold() != VMX]
     vmx = [text for text in strange if text.startswith("vmx-") or found.of is Of.CPU]
     if vmx:
         yield "not known", f"{', '.join(vmx)}: no VMX feature that vmxd knows"
-    if others := [text for text in strange if text not in vmx and text != VMX]:
+    if others := [text for text in strange if text not in vmx]:
         yield "not VMX", ", ".join(others)
     if found.of is Of.GUESTS:
         yield "beware", "this is what KVM gives to guests there, not what the CPUs have"

@@ -157,6 +157,8 @@ def _explained(found: Message, inventory: Inventory) -> Iterator[Said]:
         )
     if found.kind == "vmxon" and any(not int(detail, 16) & 1 for detail in found.details):
         yield "", f"{status_sentence(Status.UNLOCKED.value)}: {status_hint(Status.UNLOCKED)}"
+    if found.kind == "vmxon" and any(int(detail, 16) & 5 == 5 for detail in found.details):
+        yield "", _NOT_WHY
     if found.kind == "vmxon" and any(int(detail, 16) & 5 == 1 for detail in found.details):
         yield "", f"it is locked without VMX outside SMX: {status_hint(Status.DISABLED_BY_FIRMWARE)}"
     if meaning.next:
@@ -167,6 +169,10 @@ def _explained(found: Message, inventory: Inventory) -> Iterator[Said]:
             yield "", hint
 
 
+_NOT_WHY: Final = (
+    "it is locked with VMX on, so it is not why: the CPU is in VMX operation already, or the hypervisor below does not "
+    "give what it shows"
+)
 _NOT_OF_HOST: Final = frozenset(
     ("internal", "entry_failed", "ignored", "unchecked", "evmcs", "instruction", "perf", "no_nested")
 )
