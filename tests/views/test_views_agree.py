@@ -130,9 +130,10 @@ def test_answers_and_series_follow_the_word(host: Host) -> None:
         for sample in family.samples
         if sample.name == "vmx_feature"
     }
+    features = inventory_document(inventory)["features"]
     for name, word in of_features(shown(inventory)).items():
         value = True if word in ON else None if word == "unknown" else False
-        whole = not {"failed", "not_recorded"} & inventory_document(inventory)["features"][name]["cpus"].keys()
+        whole = not {"failed", "not_recorded"} & features[name]["cpus"].keys()
 
         assert (name, values[value]) == (name, exported.get(name))
         assert (name, value if whole or not value else None) == (name, has_feature(inventory, name).holds)
@@ -185,16 +186,15 @@ def test_findings_are_said_alike(host: Host) -> None:
     show = lines_text(show_lines(inventory))
     page = html.unescape(render_page(inventory, "/metrics")[0].decode())
     check = lines_text(check_lines([consistent(inventory), usable(inventory)]))
-    assert [sentence(each) for each in findings(inventory)] == [
-        each["sentence"] for each in inventory_document(inventory)["findings"]
-    ]
+    document = inventory_document(inventory)
+    assert [sentence(each) for each in findings(inventory)] == [each["sentence"] for each in document["findings"]]
     for finding in findings(inventory):
         said = sentence(finding)
 
         assert said in show
         assert said in page
         assert not isinstance(finding, CpusDiffer | Judged) or said in check
-        assert not isinstance(finding, Judged) or said == inventory_document(inventory)["reason"]
+        assert not isinstance(finding, Judged) or said == document["reason"]
 
 
 def test_a_control_that_one_cpu_forces() -> None:
