@@ -64,7 +64,7 @@ def opened(browser: Browser, address: str | Path, **options: Any) -> Iterator[Pa
         page.on("request", lambda request: requests.append(request.url))
         page.goto(url)
         yield page
-        others = [request for request in requests if request != url and not request.endswith("/favicon.ico")]
+        others = [each for each in requests if each.partition("?")[0] != url and not each.endswith("/favicon.ico")]
         assert not complaints, complaints
         assert not others, others
     finally:

@@ -221,6 +221,11 @@ def test_filters(page: Page) -> None:
     assert len(chosen) == hosts_shown(page)
     assert differing == features_shown(page)
     assert set(differing) < set(before)
+    names = sorted(host.name for host in chosen)
+    assert page.inner_text(".left").startswith(", ".join(names[:20]))
+    assert f"Copy {len(names)} names" == page.inner_text(".copy")
+    page.reload()
+    assert (len(chosen), differing) == (hosts_shown(page), features_shown(page))
 
     page.uncheck("[name=differing]")
     settle(page)
@@ -459,6 +464,7 @@ def test_print(browser: Browser, written: Callable[[Fleet], Path]) -> None:
         assert ["visible", "visible"] == page.locator(".scroll").evaluate_all(
             "all => all.map(e => getComputedStyle(e).overflowX)"
         )
+        assert page.is_visible("#g1 + .members")
         assert "table-header-group" == page.eval_on_selector("#matrix thead", "e => getComputedStyle(e).display")
         assert page.eval_on_selector("#matrix", "e => e.getBoundingClientRect().right") <= 1040
 

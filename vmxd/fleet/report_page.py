@@ -14,9 +14,12 @@ from typing import Any, Final
 import vmxd
 from vmxd.fleet.model import Fleet, FleetHost
 from vmxd.fleet.report import DIFFERS, HAS, LACKS, UNKNOWN, WORDS, Group, groups_of, label_names, utc
+from vmxd.model.profiles import Profile
 from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature, find_features
+from vmxd.tables.cpu_models import CPU_MODELS, features_of
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.platforms.brands import short_name
+from vmxd.tables.purpose import PURPOSE
 from vmxd.tables.rows import Flag, Layout
 from vmxd.views.html import render
 from vmxd.views.words import failed_sentence
@@ -117,8 +120,8 @@ class GroupRow:
         return sum(host.inconsistent > 0 for host in self.group.hosts)
 
 
-def render_report(fleet: Fleet) -> bytes:
-    """Render the page as UTF-8."""
+def render_report(fleet: Fleet, profiles: Iterable[Profile] = ()) -> bytes:
+    """Render the page as UTF-8. profiles: those whose features can be searched by name."""
     groups = [GroupRow(number, group) for number, group in enumerate(groups_of(fleet), 1)]
     sections = _sections(groups)
     rows = [row for section in sections for row in section.rows]
@@ -141,7 +144,8 @@ def render_report(fleet: Fleet) -> bytes:
         choices=_choices(fleet),
         classes=CLASSES,
         words=WORDS,
-        data=_data(fleet, groups),
+        purposes=PURPOSE,
+        data=_data(fleet, groups, profiles),
     )
     return page.encode(errors="replace")
 
@@ -202,13 +206,23 @@ def names_of(feature: Feature) -> list[str]:
     return [name for name in dict.fromkeys(names) if feature in find_features(name)]
 
 
-def _data(fleet: Fleet, groups: Sequence[GroupRow]) -> dict[str, Any]:
+def _sets(profiles: Iterable[Profile]) -> dict[str, list[int]]:
+    """Return the features of profiles, and of the newest version of QEMU's CPU models, by their number."""
+    numbers = {name: number for number, name in enumerate(FEATURES)}
+    wanted: dict[str, Iterable[str]] = {profile.name: profile.features for profile in profiles}
+    wanted |= {f"qemu-{model.name}-v{model.versions}": features_of(model, model.versions) for model in CPU_MODELS}
+    found = {name: sorted(numbers[each] for each in features) for name, features in wanted.items()}
+    return {name: features for name, features in found.items() if features}
+
+
+def _data(fleet: Fleet, groups: Sequence[GroupRow], profiles: Iterable[Profile]) -> dict[str, Any]:
     """Return what the script works on: marks once a group, facts once for the hosts that share them, then names."""
     labels = label_names(fleet)
     return {
         "features": [names_of(feature) for feature in FEATURES.values()],
         "labels": labels,
         "columns": COLUMNS_MAX,
+        "sets": _sets(profiles),
         "statuses": {status or "": word for status, word in STATUSES.items()},
         "groups": [
             {

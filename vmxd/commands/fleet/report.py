@@ -72,8 +72,9 @@ def _form_of(output: str) -> str:
 def _rendered(arguments: argparse.Namespace, form: str) -> bytes:
     fleet = read_fleet(arguments)
     if form == "html":
+        from vmxd.commands.profiles import builtin_profiles
         from vmxd.fleet.report_page import render_report
 
-        return render_report(fleet)
+        return render_report(fleet, builtin_profiles())
     text = to_csv(Report(fleet).csv()) if form == "csv" else to_json(Report(fleet).document())
     return text.encode(errors="replace")

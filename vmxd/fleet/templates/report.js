@@ -1,6 +1,7 @@
 "use strict";
 (() => {
   const PAGE_OF_HOSTS = 200;
+  const NAMES_MAX = 20;
   const WORDS = {"+": ["has", "has"], "-": ["lacks", "lacks"], "/": ["differs", "CPUs differ"], "?": ["unknown", "unknown"]};
   const STATUS = 0, MODEL = 1, SIGNATURE = 2, MICROCODE = 3, KERNEL = 4, NOTE = 5, INCONSISTENT = 6, LABELS = 7, NAMES = 8;
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -40,6 +41,7 @@
   }));
   groups.forEach((group) => { group.members = group.row.nextElementSibling; });
 
+  const sets = new Map(Object.entries(data.sets).map(([name, indexes]) => [name.toLowerCase(), indexes]));
   const all = groups.reduce((sum, group) => sum + group.size, 0);
   const state = {lacking: null, sort: "hosts", ascending: false, page: 0};
   const shown = [];
@@ -69,6 +71,10 @@
     if (!parts.length) return null;
     const found = new Set();
     for (const part of parts) {
+      if (sets.has(part)) {
+        sets.get(part).forEach((index) => found.add(index));
+        continue;
+      }
       const exact = parts.length > 1 ? features.filter((feature) => feature.names.includes(part)) : [];
       (exact.length ? exact : features.filter((feature) => feature.search.includes(part))).forEach((feature) => found.add(feature.index));
     }
@@ -253,9 +259,50 @@
     const hosts = shown.reduce((sum, group) => sum + group.shown, 0);
     form.querySelector(".found p").textContent =
       `${number.format(hosts)} of ${count(all, "host")} in ${count(shown.length, "group")}, ${count(rows, "feature")} shown`;
+    const filtered = hosts < all;
+    const names = form.querySelector(".left");
+    names.hidden = !filtered || !hosts;
+    if (!names.hidden) {
+      const some = namesShown(NAMES_MAX);
+      names.textContent = some.join(", ") + (hosts > some.length ? ` and ${number.format(hosts - some.length)} more` : "");
+    }
+    form.querySelector(".copy").hidden = !hosts;
+    form.querySelector(".copy").textContent = `Copy ${count(hosts, "name")}`;
+    remember();
+    document.documentElement.style.setProperty("--tools", `${getComputedStyle(form).position === "sticky" ? form.offsetHeight : 0}px`);
     const chip = form.querySelector(".lacking");
     chip.hidden = state.lacking === null;
     if (state.lacking !== null) chip.textContent = `only hosts that lack ${data.features[state.lacking][0]} ✕`;
+  }
+
+  /* The names of the hosts that the filters leave, by name, so many at most. */
+  function namesShown(limit = Infinity) {
+    return shown.flatMap((group) => group.found.flatMap(([, hits]) => hits)).sort().slice(0, limit);
+  }
+
+  /* What is asked stands in the address, so that it can be sent: after ?, by the fields' names; labels as label.NAME. */
+  const fieldsOf = () => [...form.elements].filter((field) => (field.name || field.dataset.label) && field.type !== "checkbox")
+    .map((field) => [field.name || `label.${field.dataset.label}`, field]);
+
+  function remember() {
+    const query = new URLSearchParams();
+    for (const [name, field] of fieldsOf()) if (field.value) query.set(name, field.value);
+    if (!form.elements.differing.checked) query.set("all", "1");
+    if (state.lacking !== null) query.set("lacking", data.features[state.lacking][0]);
+    const text = query.toString();
+    if (text !== location.search.slice(1)) history.replaceState(null, "", `${location.pathname}${text && `?${text}`}${location.hash}`);
+  }
+
+  function recall() {
+    const query = new URLSearchParams(location.search);
+    for (const [name, field] of fieldsOf()) {
+      if (!query.has(name)) continue;
+      field.value = query.get(name);
+      if (field.tagName === "SELECT" && field.selectedIndex < 0) field.value = "";
+    }
+    form.elements.differing.checked = !query.has("all");
+    const lacking = data.features.findIndex(([name]) => name === query.get("lacking"));
+    state.lacking = lacking < 0 ? null : lacking;
   }
 
   /* The features on which the hosts shown agree, under the table. */
@@ -311,6 +358,28 @@
     form.querySelector(".lacking").hidden = false;
     form.querySelector(".lacking").focus();
   });
+  form.querySelector(".copy").addEventListener("click", async (event) => {
+    const text = namesShown().join("\n");
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const area = make("textarea", text);
+      form.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+    event.target.textContent = "Copied";
+  });
+  /* On paper nothing is folded. */
+  const folded = () => document.querySelectorAll("details:not([open])");
+  let unfolded = [];
+  addEventListener("beforeprint", () => {
+    unfolded = [...folded()];
+    unfolded.forEach((each) => { each.open = true; });
+    groups.forEach((group) => { if (group.shown && !group.members.querySelector("table")) listHosts(group, Infinity); });
+  });
+  addEventListener("afterprint", () => unfolded.forEach((each) => { each.open = false; }));
   pages.addEventListener("click", (event) => {
     const step = +event.target.dataset.step;
     if (step) { state.page += step; render(); }
@@ -333,5 +402,6 @@
     });
   });
   form.hidden = false;
+  recall();
   render();
 })();
