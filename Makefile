@@ -13,6 +13,7 @@
 #             victoria-metrics prometheus-alertmanager); an hour, 8 GiB, on an idle machine
 # make generated  renew all that is made from tables, parser and recordings, and look at the difference: golden files, reference
 #             pages, outputs in pages, dashboards, completion scripts, the man page
+# make platforms RECORDINGS=DIR  take recordings into the table of real CPUs, and say what the table is worth
 # make docs   build the documentation as a site, build/site/index.html
 # make screenshots  take docs/images anew (apt-get install chromium fonts-inter fonts-jetbrains-mono)
 # make verification  copy what the last whole run of test-machine has shown to tests/machine/verification.md
@@ -32,7 +33,7 @@ else
 INSTALL = $(PIP) install --editable
 endif
 
-.PHONY: run test test-packaging test-wheel test-machine verification deb dist pyz release release-check pins bench bench-fleet generated docs \
+.PHONY: run test test-packaging test-wheel test-machine verification deb dist pyz release release-check pins bench bench-fleet generated platforms docs \
   screenshots clean
 
 $(READY): pyproject.toml vmxd/__init__.py
@@ -107,6 +108,10 @@ generated: $(TESTED)
 	$(VENV)/bin/python -m pytest -q --update tests/test_hosts.py tests/model/test_profiles.py tests/docs/test_docs_commands.py \
 	  tests/fleet/test_docs.py
 	git diff --stat
+
+platforms: $(TESTED)
+	$(if $(RECORDINGS),$(VENV)/bin/python -m deploy.platforms $(RECORDINGS))
+	$(VENV)/bin/python -m deploy.platforms
 
 docs: $(TESTED)
 	$(VENV)/bin/python -m sphinx -q -W --keep-going -c docs/site . build/site

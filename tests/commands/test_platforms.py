@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 
 import jsonschema
 import pytest
 
-from tests.helpers.support import REPOSITORY, refused, vmxd
+from tests.helpers.support import HOSTS, REPOSITORY, refused, vmxd
 
 SCHEMA = json.loads((REPOSITORY / "docs/schema/platforms-1.json").read_text())
 
@@ -81,3 +82,13 @@ def test_csv_has_a_row_for_each_cpu_that_tells() -> None:
 def test_refusals(arguments: list[str], sentence: str) -> None:
     """What cannot be answered gets one sentence and a hint."""
     assert sentence == refused(vmxd("platforms", *arguments))[0]
+
+
+@pytest.mark.parametrize(("name", "is_wanted"), [("made-future", True), ("made-unlike", False), ("kvm-guest", False)])
+def test_a_recording_of_a_cpu_that_the_table_lacks_says_so(name: str, is_wanted: bool, tmp_path: Path) -> None:
+    """Vmxd record of a CPU that the table lacks says how it gets in; of a guest, and of one that is there, nothing."""
+    done = vmxd("record", "--root", HOSTS / name, tmp_path / "new")
+
+    assert 0 == done.returncode
+    assert is_wanted == ("the table of vmxd platforms has no CPUs of 06-dd-01 yet" in done.stderr)
+    assert is_wanted == ("--no-hostname" in done.stderr)

@@ -112,6 +112,12 @@ def _kinds(name: str, inventory: Inventory) -> str:
     return next((kinds for kinds in same if _total(kinds) == len(host.online)), "")
 
 
+def is_wanted(platform: Platform) -> bool:
+    """Tell whether the table lacks a CPU: it has none of its signature and product class. A guest's is not wanted."""
+    alike = ((each.signature, each.product) for each in platforms())
+    return not platform.hypervisor and bool(platform.name) and (platform.signature, platform.product) not in alike
+
+
 def kinds_text(kinds: Mapping[str, int]) -> str:
     """Write logical CPUs by kind of core, as in core:16 atom:8."""
     return " ".join(f"{kind}:{count}" for kind, count in sorted(kinds.items(), reverse=True))

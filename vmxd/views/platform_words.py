@@ -115,6 +115,15 @@ def unlike_text(platform: Platform, found: Sequence[Unlike]) -> str:
     return f"has {names}: none of the {of} has {it}" if found[0].has else f"lacks {names}: all {of} have {it}"
 
 
+def wanted_text(platform: Platform) -> str:
+    """Say that the table lacks a CPU, and how it gets in."""
+    kind = f"{CLASSES.get(platform.product, 'CPUs')} of {platform.signature}"
+    return (
+        f"the table of vmxd platforms has no {kind} yet; a recording made with --no-hostname, which holds nothing that "
+        "identifies this host, adds them: docs/platforms.md says how"
+    )
+
+
 def seen_text(first: Platform | None) -> str:
     """Say on which CPU of the table a feature was seen first."""
     if first is None:
