@@ -12,7 +12,7 @@ from tests.helpers.support import REPOSITORY, program
 
 SCRIPTS: Final = (
     *("tests/install-tools", "tests/deploy/completion.bash", ".ci/run"),
-    *("deploy/debian/build", "deploy/kubernetes/prometheusrules"),
+    *("deploy/debian/build", "deploy/debian/tests/installed", "deploy/kubernetes/prometheusrules"),
 )
 GUEST_SCRIPTS: Final = ["tests/machine/guest/init", *map(str, (REPOSITORY / "tests/machine/guest").glob("*.sh"))]
 
