@@ -20,22 +20,22 @@ _HINT: Final = re.compile(
 )
 """What a line needs for being looked at."""
 _OTHERS: Final = re.compile(
-    r"failed to [sg]et MSR|unchecked MSR|(?:ignored|unhandled) [rw][dr]msr|\bwrmsr\b|VMX ctrl|saw 0x|Offset \d"
+    r"failed to [sg]et MSR|unchecked MSR|(?:ignored|unhandled) [rw][dr]msr|\bwrmsrl?\b|VMX ctrl|saw 0x|Offset \d"
     r"|MSR\([0-9A-Fa-f]{1,8}H\)\.|cannot read MSR|not enabled"
 )
 """Lines that have an MSR and a number, but not the MSR's value; errors of QEMU are another format."""
 _NAME: Final = re.compile(
-    r"(?<![\w.-])((?:MSR_)?(?:I?A32_?|CORE2_)?(?:VMX_?[A-Za-z]\w{1,40}|FEATURE_?CONTROL\w{0,4}|FEAT_CTL))(?!\w)",
+    r"(?<![\w.-])((?:MSR_)?(?:I?A32_?|CORE2_)?(?:VMX_?[A-Za-z]\w{1,40}|FEATURE[_ ]?CONTROL\w{0,4}|FEAT_CTL))(?!\w)",
     re.IGNORECASE | re.ASCII,
 )
 _INDEX: Final = re.compile(
     r"(?<![\w.])(?:(msr|register|rdmsr)(?: index| address| register| number)?[ #:(\[]{0,3})?"
-    r"(0x)?0{0,6}(3a|4[89ab][0-9a-f])(h)?(?![\w.`])",
+    r"(0x)?0{0,6}(3a|4[89ab][0-9a-f])(h)?(?![\w.]|`\w)",
     re.IGNORECASE | re.ASCII,
 )
 _GROUP: Final = re.compile(r"[(\[][^)\]\n]{0,60}[)\]]")
 _SEPARATOR: Final = re.compile(
-    r"[=:,|\"'`)\]>→]|-{1,2}>"
+    r"[=:,|│\"'`)\]>→]|-{1,2}>"
     r"|(?:is|was|are|reads?|value|val|returns?|contains?|has|holds|the|to|at|now|currently|MSR)(?= |=|:)",
     re.IGNORECASE,
 )
@@ -47,12 +47,15 @@ _QUARTERS: Final = re.compile(
     r"(?:0x)?([0-9a-f]{4})[-_]([0-9a-f]{4})[-_]([0-9a-f]{4})[-_]([0-9a-f]{4})(?!\w)", re.IGNORECASE
 )
 _REGISTERS: Final = re.compile(
-    r"(e[ad]x|high|low|hi|lo) ?[=:]? ?(?:0x)?([0-9a-f]{1,8})[,;/ ]{1,3}"
-    r"(e[ad]x|high|low|hi|lo) ?[=:]? ?(?:0x)?([0-9a-f]{1,8})(?!\w)",
+    r"(e[ad]x|high|low|hi|lo|allowed[01]) ?[=:]? ?(?:0x)?([0-9a-f]{1,8})[,;/ ]{1,3}"
+    r"(e[ad]x|high|low|hi|lo|allowed[01]) ?[=:]? ?(?:0x)?([0-9a-f]{1,8})(?!\w)",
     re.IGNORECASE,
 )
-_HEX: Final = re.compile(r"(0x)?([0-9a-f]{1,5000})(h|u?l{1,2})?(?![\w`])", re.IGNORECASE | re.ASCII)
-_RECORDED: Final = re.compile(r"([0-9][0-9,/-]{0,200}(?::[0-9/]{3,12})?)=(0x[0-9a-f]{1,16})(?!\w)", re.ASCII)
+_HEX: Final = re.compile(r"(0x)?([0-9a-f]{1,5000})(h|u?l{1,2}|_?u64)?(?!\w|`\w)", re.IGNORECASE | re.ASCII)
+_BINARY: Final = re.compile(r"0b([01]{1,64})(?!\w)", re.IGNORECASE)
+_DECIMAL: Final = re.compile(r"[1-9][0-9]{16,19}", re.ASCII)
+"""More digits than a value has in hex."""
+_RECORDED: Final = re.compile(r"(?<!\w)([0-9][0-9,/-]{0,200}(?::[0-9/]{3,12})?)=(0x[0-9a-f]{1,16})(?!\w)", re.ASCII)
 _CPU: Final = re.compile(r"(?:\bcpu|\bcore|\bprocessor)[ =#]{0,2}(\d{1,5})\b ?[:\])|]", re.IGNORECASE)
 _SECTION: Final = re.compile(
     r"[-=\[# ]{0,60}(?:[\w ]{1,40}/ )?(?:logical )?(?:cpu|processor) ?#? ?(\d{1,5})"
@@ -81,12 +84,12 @@ _TITLES: Final = {
 """The SDM's titles of MSRs, which VMware prints."""
 _PARTS_MAX: Final = 8
 _LIMIT: Final = 1 << 64
-_HIGH: Final = ("edx", "high", "hi")
-_LOW: Final = ("eax", "low", "lo")
+_HIGH: Final = ("edx", "high", "hi", "allowed1")
+_LOW: Final = ("eax", "low", "lo", "allowed0")
 _CERTAIN: Final = 5
 """From how many bare hex digits on it is a value, with nothing but a blank before it."""
-_GOES_ON: Final = re.compile(r"[-=\[]|\.\w")
-"""What follows a number that is a part of something else: a list of CPUs, a version."""
+_GOES_ON: Final = re.compile(r"[-=\[]|\.\w|,\d{3}(?!\d)")
+"""What follows a number that is a part of something else: a list of CPUs, a version, thousands."""
 
 
 @dataclass(slots=True)
@@ -256,7 +259,7 @@ def _pairs(line: str, found: _Found, section: tuple[int, ...]) -> bool:
     """Take each MSR of a line with the value that follows it; return whether there was one."""
     subjects: list[tuple[int, int, Msr]] = []
     for match in _NAME.finditer(line):
-        if msr := find_msr(match[1].replace("MSR_A32_", "MSR_IA32_")):  # VirtualBox of 2013 has it so
+        if msr := find_msr(match[1].replace("MSR_A32_", "MSR_IA32_").replace(" ", "_")):  # VirtualBox of 2013
             subjects.append((match.start(), match.end(), msr))
         elif (
             match[1].upper().startswith(("MSR_IA32_VMX_", "IA32_VMX_"))
@@ -295,7 +298,7 @@ def _pairs(line: str, found: _Found, section: tuple[int, ...]) -> bool:
 def _begins(line: str, start: int) -> bool:
     """Whether a line, a cell of a table or a pair of a mapping begins at a place."""
     before = line[max(0, start - 8) : start].rstrip(" ")
-    return not before or before[-1] in "\"'`{,[(|;>#$"
+    return not before or before[-1] in "\"'`{,[(|│;>#$"
 
 
 _PART: Final = re.compile(
@@ -361,7 +364,11 @@ def _value(text: str, sure: _Sure) -> tuple[int | None] | None:
         halves = {match[1].casefold(): int(match[2], 16), match[3].casefold(): int(match[4], 16)}
         high, low = (next((halves[each] for each in names if each in halves), None) for names in (_HIGH, _LOW))
         return None if high is None or low is None else (high << 32 | low,)
+    if match := _BINARY.match(text):
+        return (int(match[1], 2),)
     match = _HEX.match(text)
+    if match and _DECIMAL.fullmatch(match[0]) and int(match[0]) < _LIMIT:
+        return (int(match[0]),)
     if not match or _GOES_ON.match(text, match.end()):
         return None
     digits = match[2]
