@@ -43,7 +43,7 @@ smartquotes = False  # they make one dash of the two in --root
 
 NAVIGATION = {
     "Start": ["docs/install", "docs/first-hour", "docs/concepts", "docs/faq", "docs/comparison"],
-    "Questions": ["docs/fleet", "docs/platforms", "docs/profiles", "docs/kvm"],
+    "Questions": ["docs/pasted", "docs/fleet", "docs/platforms", "docs/profiles", "docs/kvm"],
     "Reference": ["docs/reference/features", "docs/reference/metrics", "docs/runbooks/README"],
     "Deploying": ["deploy/README", "systemd/README", "deploy/*/README", "docs/monitors", "docs/scaling"],
     "Background": ["docs/security", "docs/linux-feat-ctl", "docs/performance", "bench/*", "tests/machine/verification"],

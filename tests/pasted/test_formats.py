@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import Any, Final
 
 import pytest
 
+from tests.helpers.support import REPOSITORY
 from vmxd.pasted.findings import (
     By,
     ControlsRefused,
@@ -23,6 +25,7 @@ from vmxd.pasted.findings import (
     VmxFlags,
 )
 from vmxd.pasted.formats import glean
+from vmxd.pasted.text import prepare
 from vmxd.pasted.vmxcap import TITLES
 from vmxd.tables.features import FEATURES
 
@@ -419,3 +422,13 @@ def test_vms(text: str) -> None:
         + f" +{words(each.require)} -{words(each.disable)} ~{words(each.optional)}"
         for each in found
     )
+
+
+def test_the_format_that_contributing_shows() -> None:
+    """The example of a new format runs as it stands there."""
+    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    module: dict[str, Any] = {}
+    exec(code, module)
+    (found,) = module["find"](prepare("> acme: no ept\n> on cpu 3; acme: no pml on cpu 3"))
+
+    assert ("acme", "ept pml") == (found.program, words(found.absent))
