@@ -37,7 +37,7 @@ from vmxd.cli import build_parser
 
 BLOCKS: Final = {page: blocks(page) for page in PAGES}
 ALL: Final = list(itertools.chain.from_iterable(BLOCKS.values()))
-LANGUAGES: Final = frozenset(("console", "sh", "promql", "yaml", "toml", "json", "diff", "text"))
+LANGUAGES: Final = frozenset(("console", "sh", "python", "promql", "yaml", "toml", "json", "diff", "text"))
 
 
 def of(language: str) -> list[Block]:
