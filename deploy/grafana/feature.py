@@ -14,6 +14,7 @@ from deploy.grafana.style import (
     ANY_IS_ODD,
     DIM,
     PRESENCE,
+    SIGNATURE,
     Column,
     States,
     columns,
@@ -114,7 +115,7 @@ def _tables() -> Iterator[Placed]:
     )
     shown = [
         Column(POOL, "Pool"),
-        Column("signature", "Signature", 100),
+        SIGNATURE,
         Column("fingerprint", "Fingerprint", 125),
         Column("Value", "Hosts", 65),
         Column("state", "State", 105, states=PRESENCE),
@@ -141,7 +142,7 @@ def _hosts() -> Iterator[Placed]:
         "recorded by fingerprint."
     )
     expression = f"{of_groups(queries.HOST_GROUP)} and on ({queries.GROUP}) {group} == 0"
-    shown = [host, pool, Column("signature", "Signature", 100), Column("fingerprint", "Fingerprint", 140)]
+    shown = [host, pool, SIGNATURE, Column("fingerprint", "Fingerprint", 140)]
     yield Placed(
         columns("Hosts without it", lacking, expression, shown, sort="Host", empty="no host is known to lack it"),
         10,
@@ -155,7 +156,7 @@ def _hosts() -> Iterator[Placed]:
         f"{of_groups('vmx_host_info')} unless on (job, instance) "
         f"({of_groups(queries.HOST_GROUP)} and on ({queries.GROUP}) {group})"
     )
-    shown = [host, pool, Column("signature", "Signature", 100)]
+    shown = [host, pool, SIGNATURE]
     yield Placed(columns("Hosts where it is unknown", unknown, expression, shown, sort="Host", empty="none"), 7, 10)
     split = "Hosts on whose CPUs the feature differs. Unit: logical CPUs. Metric vmx_feature_cpus."
     shown = [host, Column("state", "State", 80), Column("Value", "CPUs", 65)]

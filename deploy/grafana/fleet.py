@@ -14,6 +14,7 @@ from deploy.grafana.style import (
     ANY_IS_BAD,
     ANY_IS_ODD,
     SEVERITY,
+    SIGNATURE,
     STATUS,
     Column,
     columns,
@@ -105,7 +106,7 @@ def _alerts() -> Iterator[Placed]:
         Column(POOL, "Pool", 140),
         Column("instance", "Host", link=TO_HOST),
         Column("feature", "Feature", link=TO_FEATURE),
-        Column("signature", "Signature", 110),
+        SIGNATURE,
         Column("fingerprint", "Fingerprint", 150),
     ]
     expression = of_pools("ALERTS", alertname="=~Vmxd?[A-Z].+", alertstate="firing")
@@ -149,7 +150,7 @@ def _coverage() -> Iterator[Placed]:
     )
     shown = [
         Column("feature", "Feature", link=TO_FEATURE),
-        Column("signature", "Signature", 110),
+        SIGNATURE,
         Column("Value", "Hosts without", 120),
     ]
     yield Placed(
@@ -202,7 +203,7 @@ def _groups() -> Iterator[Placed]:
     expressions = [of_groups(queries.GROUPS), f"sum by ({queries.GROUP}) ({of_groups(queries.GROUP_FEATURE)})"]
     shown = [
         Column(POOL, "Pool"),
-        Column("signature", "Signature", 110),
+        SIGNATURE,
         Column("fingerprint", "Fingerprint", 150),
         Column("Value #A", "Hosts", 80),
         Column("Value #B", "Features", 90),
@@ -219,7 +220,7 @@ def _groups() -> Iterator[Placed]:
         "between them. Unit: fingerprints. Metric vmx_host_info, recorded by fingerprint."
     )
     expression = f"count by ({POOL}, signature) ({of_groups(queries.GROUPS)}) > 1"
-    shown = [Column(POOL, "Pool"), Column("signature", "Signature", 110), Column("Value", "Fingerprints", 110)]
+    shown = [Column(POOL, "Pool"), SIGNATURE, Column("Value", "Fingerprints", 110)]
     yield Placed(
         columns(
             "One CPU, several fingerprints",
@@ -314,7 +315,7 @@ def _changes() -> Iterator[Placed]:
     shown = [
         Column("instance", "Host", link=TO_HOST),
         Column(POOL, "Pool", 100),
-        Column("signature", "Signature", 110),
+        SIGNATURE,
         *OLD_AND_NEW,
     ]
     yield Placed(
@@ -340,7 +341,7 @@ def _models() -> Iterator[Placed]:
     by = "vendor, model_name, signature, microcode, hypervisor"
     shown = [
         Column("model_name", "Model"),
-        Column("signature", "Signature", 110),
+        SIGNATURE,
         Column("microcode", "Microcode", 120),
         Column("hypervisor", "Is a guest", 100),
         Column("Value", "Hosts", 80),

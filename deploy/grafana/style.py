@@ -16,6 +16,8 @@ from grafana_foundation_sdk.builders import prometheus, stat, statetimeline, tab
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from vmxd.tables.platforms.microarchitectures import MICROARCHITECTURES
+
 Panel = stat.Panel | statetimeline.Panel | table.Panel | timeseries.Panel
 
 DATASOURCE: Final = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -50,6 +52,19 @@ def mappings(states: States) -> list[dashboard.ValueMapping]:
         for index, (value, (text, color)) in enumerate(states.items())
     }
     return [dashboard.ValueMap(results)]
+
+
+def codenames() -> list[dashboard.ValueMapping]:
+    """Return value mappings that put the microarchitecture behind a CPU signature."""
+    found: list[dashboard.ValueMapping] = []
+    rows = sorted(MICROARCHITECTURES, key=lambda row: row.signatures.count("-") == len(row.signatures.split()))
+    for row in rows:  # those that have steppings before those of the model
+        own = row.signatures.split()
+        makers = [other.name for other in MICROARCHITECTURES if set(own) & set(other.signatures.split())]
+        pattern = "|".join(each if each.count("-") > 1 else f"{each}-.." for each in own)
+        result = dashboard.ValueMappingResult(text=f"$1 {' or '.join(makers)}", index=len(found))
+        found.append(dashboard.RegexMap(dashboard.DashboardRegexMapOptions(f"/^({pattern})$/", result)))
+    return found
 
 
 def link_to(uid: str, title: str, variable: str, *keep: str) -> dict[str, object]:
@@ -95,12 +110,18 @@ class Column:
         if self.states:
             properties["mappings"] = mappings(self.states)
             properties["custom.cellOptions"] = {"type": "color-text"}
+        if self.source == "signature":
+            properties["mappings"] = codenames()
         if self.link:
             properties["links"] = [self.link]
         if self.bar:
             properties |= {"custom.cellOptions": {"type": "gauge", "mode": "basic"}, "min": 0, "max": 1, "decimals": 1}
             properties["color"] = {"mode": "fixed", "fixedColor": "blue"}
         return [dashboard.DynamicConfigValue(name, value) for name, value in properties.items()]
+
+
+SIGNATURE: Final = Column("signature", "Signature", 190)
+"""A CPU signature and its microarchitecture."""
 
 
 def columns(  # noqa: PLR0913 (what a table has)

@@ -207,3 +207,10 @@ def test_marks_follow_failures() -> None:
     first, second = groups_of(fleet)
 
     assert [UNKNOWN if mark == HAS else mark for mark in first.marks] == list(second.marks)
+
+
+def test_a_group_names_its_microarchitectures(tmp_path: Path) -> None:
+    """Signatures do not stand alone: the microarchitecture and the product class are beside them."""
+    vmxd("fleet", "report", "--recordings", HOSTS, "-o", tmp_path / "report.html")
+
+    assert "06-3f-02 <small>Haswell-E Xeon</small>" in (tmp_path / "report.html").read_text()

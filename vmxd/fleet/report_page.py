@@ -14,6 +14,7 @@ from typing import Any, Final
 import vmxd
 from vmxd.fleet.model import Fleet, FleetHost
 from vmxd.fleet.report import DIFFERS, HAS, LACKS, UNKNOWN, WORDS, Group, groups_of, label_names, utc
+from vmxd.fleet.words import codename_text
 from vmxd.model.profiles import Profile
 from vmxd.tables import FEATURES, MSR_BY_INDEX, Feature, find_features
 from vmxd.tables.cpu_models import CPU_MODELS, features_of
@@ -100,8 +101,12 @@ class GroupRow:
     def distinct(self, attribute: str) -> str:
         """Return the values of an attribute of its hosts, the most frequent first, and how many are left out."""
         values = Counter(getattr(host, attribute) or "not known" for host in self.group.hosts).most_common()
-        left = len(values) - 3
-        return ", ".join(value for value, _ in values[:3]) + (f", {left} more" if left > 0 else "")
+        return _first([value for value, _ in values])
+
+    @property
+    def codenames(self) -> str:
+        """The microarchitectures and product classes of its hosts, the most frequent first."""
+        return _first([name for name, _ in Counter(map(codename_text, self.group.hosts)).most_common() if name])
 
     @property
     def statuses(self) -> list[tuple[str | None, int]]:
@@ -118,6 +123,11 @@ class GroupRow:
     def inconsistent(self) -> int:
         """How many of its hosts have CPUs that differ."""
         return sum(host.inconsistent > 0 for host in self.group.hosts)
+
+
+def _first(values: Sequence[str]) -> str:
+    left = len(values) - 3
+    return ", ".join(values[:3]) + (f", {left} more" if left > 0 else "")
 
 
 def render_report(fleet: Fleet, profiles: Iterable[Profile] = ()) -> bytes:

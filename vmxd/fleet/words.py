@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from vmxd.fleet.causes import platform_of
 from vmxd.fleet.model import FleetHost
 from vmxd.model.answers import View
 from vmxd.tables.platforms.brands import short_name
@@ -66,6 +67,14 @@ def guests_sentence(hosts: Iterable[FleetHost]) -> str:
     texts = [f"{text} ({hosts_text(count)})" for text, count in counts.most_common(_KNOWN_SHOWN)]
     texts += [f"{len(counts) - _KNOWN_SHOWN} more"] * (len(counts) > _KNOWN_SHOWN)
     return f"Guests: {'; '.join(texts)}." if texts else ""
+
+
+def codename_text(host: FleetHost) -> str:
+    """Name the microarchitecture and product class of a host's CPU; "" if they are not known."""
+    platform = platform_of(host)
+    if platform is None or platform.family is None:
+        return ""
+    return f"{platform.family.name} {platform.product.capitalize()}".removesuffix(" Other").rstrip()
 
 
 def model_text(host: FleetHost) -> str:
