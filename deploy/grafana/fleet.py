@@ -97,21 +97,30 @@ def _down() -> str:
 
 def _alerts() -> Iterator[Placed]:
     firing = (
-        "Alerts that fire, and what each is about: a host, or all hosts of a kind. Source: the series ALERTS that "
-        f"Prometheus writes for the rules of deploy/prometheus. {OF_POOLS_ONLY}"
+        "Alerts that fire, the most severe first, what each is about (a host, or so many hosts of a kind), and since "
+        "when it holds. Source: the series ALERTS and ALERTS_FOR_STATE that Prometheus writes for the rules of "
+        f"deploy/prometheus. {OF_POOLS_ONLY}"
     )
     shown = [
         Column("alertname", "Alert", 260, link=TO_RUNBOOK),
-        Column("severity", "Severity", 100, states=SEVERITY),
+        Column("Value #A", "Severity", 100, states=SEVERITY),
+        Column("Value #B", "Since", 140, unit="dateTimeFromNow"),
         Column(POOL, "Pool", 140),
         Column("instance", "Host", link=TO_HOST),
+        Column("hosts", "Hosts", 70),
         Column("feature", "Feature", link=TO_FEATURE),
         SIGNATURE,
         Column("fingerprint", "Fingerprint", 150),
     ]
-    expression = of_pools("ALERTS", alertname="=~Vmxd?[A-Z].+", alertstate="firing")
+    ours = "=~Vmxd?[A-Z].+"
+    ranks = (
+        f"{rank} * max without (alertstate) ({of_pools('ALERTS', alertname=ours, alertstate='firing', severity=word)})"
+        for rank, (word, _) in SEVERITY.items()
+    )
+    since = f"1000 * {of_pools('ALERTS_FOR_STATE', alertname=ours)} and ignoring (alertstate) "
+    since += of_pools("ALERTS", alertname=ours, alertstate="firing")
     empty = "no alert fires, or the rules are not loaded"
-    table = columns("Firing", firing, expression, shown, sort="Severity", empty=empty)
+    table = columns("Firing", firing, [" or ".join(ranks), since], shown, sort="Severity", descending=True, empty=empty)
     yield Placed(table.filterable(filterable=True), 24, 8)
 
 

@@ -42,7 +42,8 @@ STATUS: Final[States] = {
     "unreadable": ("? MSRs unreadable", ODD),
     "unknown": ("? unknown", DIM),
 }
-SEVERITY: Final[States] = {"critical": ("critical", BAD), "warning": ("warning", ODD), "info": ("info", DIM)}
+SEVERITY: Final[States] = {"3": ("critical", BAD), "2": ("warning", ODD), "1": ("info", DIM)}
+"""By rank, so that a table sorts them in their order."""
 
 
 def mappings(states: States) -> list[dashboard.ValueMapping]:

@@ -42,8 +42,13 @@ def test_generated() -> None:
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.name)
 @pytest.mark.parametrize("name", NAMES)
 def test_schema(name: str, schema: Path) -> None:
-    """A dashboard is what Grafana's types say that one may be, oldest and newest."""
-    assert [] == [f"{error.json_path}: {error.message:.300}" for error in validator(schema).iter_errors(load(name))]
+    """A dashboard is what Grafana's types say that one may be, oldest and newest; what import reads is beside it."""
+    dashboard = load(name)
+    asked, takes = dashboard.pop("__inputs"), dashboard.pop("__requires")
+
+    assert [] == [f"{error.json_path}: {error.message:.300}" for error in validator(schema).iter_errors(dashboard)]
+    assert [] == asked
+    assert {"grafana", "prometheus", *(panel["type"] for panel in panels(dashboard))} == {each["id"] for each in takes}
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.name)
@@ -60,6 +65,8 @@ def test_schema(name: str, schema: Path) -> None:
 def test_schema_refuses(schema: Path, kind: str, change: Json) -> None:
     """A panel with a misspelt option, another panel's option, no expression or no description is not valid."""
     dashboard = load("vmx-fleet.json")
+    del dashboard["__inputs"], dashboard["__requires"]
+    assert validator(schema).is_valid(dashboard)
     panel = next(panel for panel in panels(dashboard) if panel["type"] == kind)
     panel.update(change)
 
