@@ -298,6 +298,9 @@ SETS: Final = {
     "KubeVirt": ('"cpu-feature.node.kubevirt.io/vmx-pml": "true",\ncpu-feature.node.kubevirt.io/aes=true',
                  "pml aes?", ""),
     "QEMU": ('{"vmx-ept": true, "vmx-pml": false}', "ept", "pml"),
+    "a VMCS": (
+        "PinBased=0x00000021 CPUBased=0x80000080 SecondaryExec=0x00000002 TertiaryExec=0x0\nVMEntry=0000c000 VMExit=0",
+        "intr_exiting vnmi hlt_exiting sec_controls ept entry_load_pat entry_load_efer", ""),
     "Coreinfo": ("VMX   *   Supports Intel hardware\nEPT   -   Supports Intel extended page tables", "VMX?", "ept"),
     "HAXM": ("VMX supported   *  Yes\nEPT supported   -  No", "VMX?", "ept"),
     "VirtualBox": (" RdrandExit - RDRAND exiting   = 0 (1)\n PML - Page-Modification  = 0 (0)\n FPU - x87 = 1 (1)",

@@ -103,6 +103,8 @@ class Of(enum.Enum):
     CPU = "cpu"
     GUESTS = "guests"
     """What KVM gives to guests of a host, as libvirt or KubeVirt say."""
+    VMCS = "vmcs"
+    """The controls that are on for one guest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,12 @@ _XEN_MSRS: Final = {
 }  # fmt: skip
 """xen/arch/x86/hvm/vmx/vmcs.c, cap_check(): controls as Xen uses them."""
 _FREEBSD: Final = re.compile(r"\bVT-x: (?:\(disabled in BIOS\) )?((?:[A-Za-z]{2,12},){0,20}[A-Za-z]{2,12})(?![\w =])")
+_VMCS: Final = re.compile(r"\b(PinBased|CPUBased|SecondaryExec|TertiaryExec|VMEntry|VMExit)=(?:0x)?([0-9a-f]{1,16})\b")
+_VMCS_MSRS: Final = {
+    "PinBased": 0x481, "CPUBased": 0x482, "SecondaryExec": 0x48B, "TertiaryExec": 0x492, "VMEntry": 0x484,
+    "VMExit": 0x483,
+}  # fmt: skip
+"""Linux arch/x86/kvm/vmx/vmx.c, dump_vmcs(): the controls that a VMCS has on."""
 _FREEBSD_WORDS: Final = re.compile(
     r"\b(Basic Features|Pin-Based Controls|Primary Processor Controls|Secondary Processor Controls|Exit Controls"
     r"|Entry Controls|EPT Features|VPID Features)=0x([0-9a-f]{1,8})<"
@@ -83,6 +89,14 @@ def find(text: str) -> Iterator[Finding]:
         )
         yield FeatureSet("HAXM" if " supported " in text else "Coreinfo", Of.CPU, present, absent)
     yield from _freebsd(text)
+    on = {
+        row.name: None
+        for match in _VMCS.finditer(text)
+        for row in MSR_BY_INDEX[_VMCS_MSRS[match[1]]].rows
+        if isinstance(row, Flag) and int(match[2], 16) >> row.bit & 1
+    }
+    if on:
+        yield FeatureSet("a VMCS", Of.VMCS, tuple(Named(name, FEATURES[name]) for name in on))
     if (labels := distinct(match[1] for match in _LABEL.finditer(text))) and not is_asked_for(text):
         yield FeatureSet("KubeVirt", Of.GUESTS, labels)
     properties = {match[1]: match[2] == "true" for match in _PROPERTY.finditer(text)}

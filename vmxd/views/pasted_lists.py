@@ -36,6 +36,8 @@ def flags(line: Sequence[Named]) -> Iterator[Said]:
 
 def feature_set(found: FeatureSet) -> Block:
     """Say what a program's list has."""
+    if found.of is Of.VMCS:
+        return f"the controls that {found.program} has on", names_of("on", found.present)
     of = "what guests of a host get" if found.of is Of.GUESTS else "a CPU"
     return f"{found.program} on {of}", _listed(found)
 

@@ -15,7 +15,7 @@ from vmxd.commands.profiles import chosen_profiles
 from vmxd.commands.vms import chosen_vms, vm_option
 from vmxd.errors import UsageError
 from vmxd.model.profiles import cpu_model_profile, find_profile
-from vmxd.pasted.findings import By, Lacking, Named, Vm, VmxFlags
+from vmxd.pasted.findings import By, FeatureSet, Lacking, Named, Of, Vm, VmxFlags
 from vmxd.pasted.formats import glean
 from vmxd.pasted.vm import wants
 from vmxd.tables import find_features
@@ -66,6 +66,7 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
     given = _standard_input() if arguments.features == ["-"] else arguments.features
     findings = (glean("\n".join(given)) or (glean(" ".join(given)) if len(given) > 1 else ())) if given else ()
     lacking = [each for each in findings if isinstance(each, Lacking) and each.by is By.KVM]
+    sets = [each for each in findings if isinstance(each, FeatureSet) and each.of is Of.GUESTS]
     flags = [each for each in findings if isinstance(each, VmxFlags)]
     vms = [each for each in findings if isinstance(each, Vm)]
     asked_vms = chosen_vms(arguments.vms)
@@ -79,6 +80,8 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
             say([f"features that are too many do not keep a VM from starting: {_names(extra)}"])
     elif flags:
         named = tuple(each for found in flags for line in found.lines for each in line)
+    elif sets:
+        named = tuple(each for found in sets for each in found.present)
     elif vms:
         features |= dict.fromkeys(name for each in vms for name in wants(each))
     else:
