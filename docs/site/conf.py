@@ -6,14 +6,17 @@ link and anchor between them is checked, and none is copied.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from docutils import nodes
 from pygments.lexers.special import TextLexer
+from sphinx import addnodes
 
 import vmxd
+from vmxd.tables import FEATURES
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -32,6 +35,8 @@ html_title = f"vmxd {version}"
 html_extra_path = ["root"]
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = ["copy.js"]
+html_favicon = "static/favicon.svg"
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
@@ -52,6 +57,9 @@ NAVIGATION = {
 }  # fmt: skip
 """Pages by caption, in order, by name or pattern. One that is not there is left out, one that is named above too."""
 
+_FILE_NAME = re.compile(r"[\w./-]+\.md")
+"""A link's text that a forge shows as it is, and the site as the title of the page."""
+
 _ANCHOR = re.compile(r'<a id="([^"]+)">')
 
 
@@ -62,6 +70,18 @@ def _take_anchors(app: Sphinx, document: nodes.document) -> None:
     for raw in document.findall(nodes.raw):
         slugs |= {anchor: (0, anchor, anchor) for anchor in _ANCHOR.findall(raw.astext())}
     env.metadata[env.current_document.docname]["myst_slugs"] = slugs
+    if entries := [("single", anchor, anchor, "main", None) for anchor in slugs if anchor in FEATURES]:
+        document.insert(0, addnodes.index(entries=entries))  # what the search puts first
+
+
+def _name_pages(app: Sphinx, document: nodes.document, page: str) -> None:
+    """Call pages by their titles where a link's text is the name of a file."""
+    for link in document.findall(nodes.reference):
+        path = link.get("refuri", "").partition("#")[0].removesuffix(".html")
+        title = app.env.titles.get(posixpath.normpath(posixpath.join(posixpath.dirname(page), path)))
+        if title is not None and link.get("internal") and _FILE_NAME.fullmatch(link.astext()):
+            link.clear()
+            link.append(nodes.Text(title.astext()))
 
 
 def _add_navigation(app: Sphinx, page: str, source: list[str]) -> None:
@@ -80,7 +100,8 @@ def _add_navigation(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Add what is not in Sphinx: the anchors of rows, and a language that Pygments does not know."""
+    """Add what is not in Sphinx: anchors of rows, titles in place of file names, a language that Pygments lacks."""
     app.connect("source-read", _add_navigation)
     app.connect("doctree-read", _take_anchors)
+    app.connect("doctree-resolved", _name_pages)
     app.add_lexer("promql", TextLexer)

@@ -6,14 +6,19 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.helpers.browser import chromium
 from tests.helpers.support import REPOSITORY, deploy_module
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 MARKDOWN_LINK: Final = re.compile(r"\]\((?P<target>[^)\s]+)\)|<(?P<bare>https?://[^>]+)>")
 LOADED: Final = {"link": "href", "script": "src", "img": "src", "source": "srcset", "iframe": "src", "object": "data"}
@@ -54,6 +59,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Start Chromium."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
 def pages(site: Path) -> dict[Path, Page]:
     """Return every page of the site by its path."""
     return {path: Page(path) for path in sorted(site.rglob("*.html"))}
@@ -85,6 +97,20 @@ def test_nothing_comes_from_elsewhere(site: Path, pages: dict[Path, Page]) -> No
 
     assert loads
     assert [] == [url for url in loads | imported if urlsplit(url).scheme not in ("", "data") or url.startswith("//")]
+
+
+def test_search_and_names(site: Path, browser: Browser) -> None:
+    """A feature's name is found first where it is explained; a link is called by its page's title, not by a file."""
+    page = browser.new_page()
+    page.goto(f"{(site / 'search.html').as_uri()}?q=posted_intr")
+    first = page.locator("#search-results li a").first
+    first.wait_for()
+
+    assert "docs/reference/features.html#posted_intr" == first.get_attribute("href")
+    page.goto((site / "README.html").as_uri())
+    texts = page.locator("article a").all_inner_texts()
+    assert ("Install" in texts, []) == (True, [text for text in texts if text.endswith(".md")])
+    page.close()
 
 
 def test_every_page_can_be_reached(site: Path, pages: dict[Path, Page]) -> None:
