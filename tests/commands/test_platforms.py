@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -23,6 +24,7 @@ def test_which_cpus_have_it() -> None:
     assert (0, "") == (done.returncode, done.stderr)
     assert head.startswith("pml: ")
     assert "easy to get: Core i7-6500U (Skylake)" in done.stdout
+    assert "QEMU: the first CPU model that wants it is Broadwell-v1" in done.stdout
     assert "Alder Lake         2021  06-97-02   core   2 of 4" in done.stdout
     assert "Not seen is not no" in done.stdout
 
@@ -32,6 +34,7 @@ def test_what_was_never_seen_is_exit_code_1() -> None:
     done = vmxd("platforms", "ipi_virt")
 
     assert 1 == done.returncode
+    assert "QEMU: no CPU model wants it" in done.stdout
     assert "since IA32_VMX_PROCBASED_CTLS3 (0x492) was not read there: Tiger Lake, " in done.stdout
 
 
@@ -45,6 +48,7 @@ def test_what_a_cpu_has(name: str) -> None:
     assert (0, "") == (done.returncode, done.stderr)
     assert "Xeon Platinum 8160" in done.stdout
     assert "every one has (" in done.stdout
+    assert re.search(r"^QEMU: the largest .* with Linux [\d.]+: Cascadelake-Server-v\d", done.stdout, re.MULTILINE)
 
 
 def test_products_of_one_signature() -> None:

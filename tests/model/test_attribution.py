@@ -35,6 +35,7 @@ def seen(name: str, microcode: int | None = None, kinds: str | None = None) -> P
         ("shadow_vmcs", seen("Core i7-9750H"), Cause.PRODUCT, Apart.SMX),
         ("vmfunc", seen("Pentium Gold G5400"), Cause.PRODUCT, Apart.CLASS),
         ("tsc_scaling", seen("Xeon E5-2699 v3"), Cause.NOT_KNOWN, None),
+        ("tsc_scaling", replace(seen("Xeon E5-2699 v3"), product="processor"), Cause.NOT_KNOWN, None),
         ("posted_intr", seen("Core i7-6700K"), Cause.NEVER, None),
         ("shadow_vmcs", seen("Xeon w9-3475X"), Cause.NOT_KNOWN, None),
     ],

@@ -128,7 +128,7 @@ def _features(
         text = view.kinds_to_csv(kinds)
     else:
         words = [*features, *(f"without {name}" for name in lacks)]
-        text = view.kinds_to_text(", ".join(words), kinds, silent)
+        text = view.kinds_to_text(", ".join(words), features, kinds, silent)
     write(text.encode(errors="replace"))
     return EXIT_FINE if any(kind.having for kind in kinds) else EXIT_NO
 

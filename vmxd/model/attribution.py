@@ -84,7 +84,7 @@ def attribute(feature: str, platform: Platform, among: Iterable[Platform] | None
     if platform.hypervisor and others:
         return Attribution(Cause.HYPERVISOR, *counts, having or others)
     if not having:
-        if others and peers:
+        if others and peers and _split_by_class((each.product, bool(each.has(feature))) for each in like):
             return Attribution(Cause.PRODUCT, *counts, others, Apart.CLASS)
         return Attribution(Cause.NEVER if len(peers) >= _ENOUGH else Cause.NOT_KNOWN, *counts)
     lacking = [platform, *(each for each in peers if not each.has(feature))]
@@ -98,6 +98,12 @@ def attribute(feature: str, platform: Platform, among: Iterable[Platform] | None
     if apart is None and (same := tuple(each for each in having if _equal(each, platform))):
         return Attribution(Cause.CONFIGURATION, *counts, same, Apart.NOTHING)
     return Attribution(cause, *counts, having, apart, since)
+
+
+def _split_by_class(like: Iterable[tuple[str, bool]]) -> bool:
+    """Tell whether the CPUs of each product class agree."""
+    found = set(like)
+    return all((product, not has) not in found for product, has in found)
 
 
 def missing(inventory: Inventory) -> dict[str, Attribution]:

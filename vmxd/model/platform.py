@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vmxd.model.decode import decode
+from vmxd.model.guest import expect_guest
 from vmxd.model.inventory import Inventory
 from vmxd.model.states import Presence
 from vmxd.tables import FEATURES
@@ -20,6 +21,7 @@ from vmxd.tables.platforms.brands import NO_BRAND, is_intel, product_class, shor
 from vmxd.tables.platforms.microarchitectures import Microarchitecture, microarchitecture
 from vmxd.tables.platforms.seen import Seen, table
 from vmxd.tables.rows import Msr
+from vmxd.tables.versions import LINUX
 
 _REVISION: Final = re.compile("(?:0x)?([0-9a-f]{1,8})", re.ASCII | re.IGNORECASE)
 
@@ -156,6 +158,12 @@ def _age(platform: Platform) -> tuple[int, str]:
 @functools.cache
 def _features(at: int) -> Mapping[str, Presence]:
     return decode(True, table().values[at]).features
+
+
+def given_to_guests(platform: Platform) -> frozenset[str]:
+    """Expect what a guest gets of every kind of core of a CPU of the table: the newest Linux, default parameters."""
+    views = (expect_guest(table().values[at], LINUX).features for at in platform.values)
+    return frozenset.intersection(*(frozenset(name for name, has in view.items() if has) for view in views))
 
 
 def first_seen(feature: str) -> Platform | None:

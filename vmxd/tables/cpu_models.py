@@ -10,8 +10,9 @@ Import this only where a model is asked for.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -125,6 +126,28 @@ def find_cpu_model(text: str) -> tuple[CpuModel, int] | None:
 def cpu_model_names() -> tuple[str, ...]:
     """Return every name that find_cpu_model() takes, but for those with a version: models and aliases."""
     return tuple(name for model in CPU_MODELS for name in (model.name, *model.aliases))
+
+
+@functools.cache
+def first_model(*features: str) -> str | None:
+    """Find the first CPU model, in QEMU's order, that wants all of some features in some version; kvm32 is none."""
+    return next((name for name, wanted in _versions() if wanted.issuperset(features)), None)
+
+
+def largest_model(features: Collection[str]) -> str | None:
+    """Find the CPU model that wants most of some features and no other, of equal ones the last; None if none does."""
+    fitting = [(len(wanted), at, name) for at, (name, wanted) in enumerate(_versions()) if wanted <= set(features)]
+    return max(fitting)[2] if fitting else None
+
+
+@functools.cache
+def _versions() -> tuple[tuple[str, frozenset[str]], ...]:
+    return tuple(
+        (f"{model.name}-v{version}", frozenset(wanted))
+        for model in CPU_MODELS
+        for version in range(1, model.versions + 1)
+        if not model.name.startswith("kvm") and (wanted := features_of(model, version))
+    )
 
 
 def features_of(model: CpuModel, version: int) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -16,7 +15,7 @@ from vmxd.model.states import State
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.bits import is_register, set_bits
 from vmxd.tables.caveats import CAVEATS
-from vmxd.tables.cpu_models import CPU_MODELS, features_of
+from vmxd.tables.cpu_models import first_model
 from vmxd.tables.kvm import KVM_PARAMETERS
 from vmxd.tables.needs import NEEDS
 from vmxd.tables.purpose import PURPOSE
@@ -148,23 +147,8 @@ def needed_by(feature: Feature) -> Iterator[str]:
 def _seen(feature: Feature) -> Iterator[str]:
     """Yield since when the feature is there: a hint."""
     yield seen_text(first_seen(feature.name))
-    if model := first_model(feature):
+    if model := first_model(feature.name):
         yield f"the first CPU model of QEMU that wants it is {model}"
-
-
-def first_model(feature: Feature) -> str | None:
-    """Find the first of QEMU's CPU models, in QEMU's order, that wants a feature in some version; kvm32 is none."""
-    return _first_models().get(feature.name)
-
-
-@functools.cache
-def _first_models() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for model in CPU_MODELS:
-        for version in range(1, model.versions + 1) if not model.name.startswith("kvm") else ():
-            for name in features_of(model, version):
-                found.setdefault(name, f"{model.name}-v{version}")
-    return found
 
 
 def state_here(feature: Feature, inventory: Inventory) -> Iterator[Said]:

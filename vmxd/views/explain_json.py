@@ -12,9 +12,10 @@ from vmxd.model.inventory import Inventory
 from vmxd.model.platform import first_seen, platform_of
 from vmxd.tables import Feature
 from vmxd.tables.caveats import CAVEATS
+from vmxd.tables.cpu_models import first_model
 from vmxd.tables.needs import NEEDS
 from vmxd.tables.rows import Msr
-from vmxd.views.explain import LAYOUTS, TITLES, first_model, needed_by
+from vmxd.views.explain import LAYOUTS, TITLES, needed_by
 from vmxd.views.json import Json, feature_document, feature_state, host_document, msr_document, msr_state
 from vmxd.views.platform_json import why_document
 from vmxd.views.words import told
@@ -47,7 +48,7 @@ def _feature(feature: Feature, inventory: Inventory) -> Json:
         "first_seen": None
         if first is None or first.family is None
         else {"cpu": first.family.name, "year": first.family.year},
-        "first_qemu_model": first_model(feature),
+        "first_qemu_model": first_model(feature.name),
         "here": {
             **feature_state(layers.hardware),
             "reasons": _reasons(feature, inventory, View.HARDWARE),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import vmxd
-from vmxd.model.platform import Kind, Platform, easiest, shares, unread
+from vmxd.model.platform import Kind, Platform, easiest, given_to_guests, shares, unread
 from vmxd.tables import FEATURES
+from vmxd.tables.cpu_models import first_model, largest_model
 from vmxd.tables.rows import Msr
+from vmxd.tables.versions import LINUX
 from vmxd.views.json import Json
 from vmxd.views.lines import lines_text, table
 from vmxd.views.platform_json import cpu_document
@@ -53,8 +56,11 @@ def _families(cpus: Sequence[Platform]) -> list[str]:
 # Which CPUs have it -----------------------------------------------------------------------------------------------
 
 
-def kinds_to_text(question: str, kinds: Sequence[Kind], silent: Silent) -> str:
-    """Tell which kinds of CPU have what was asked for, oldest first; question: the features, in words."""
+def kinds_to_text(question: str, features: Sequence[str], kinds: Sequence[Kind], silent: Silent) -> str:
+    """Tell which kinds of CPU have what was asked for, oldest first.
+
+    question: the features, and those that were to be lacking, in words. features: those to be there.
+    """
     having = [kind for kind in kinds if kind.having]
     seen, of = (sum(len(part) for part in parts) for parts in ([k.having for k in kinds], [k.of for k in kinds]))
     lines = [f"{question}: {seen} of {of} CPUs seen have it" + ("" if having else "; it was not seen on any")]
@@ -63,11 +69,20 @@ def kinds_to_text(question: str, kinds: Sequence[Kind], silent: Silent) -> str:
         lines.append(f"first seen on {name_of(first)}{since}")
     if (choice := easiest(having)) is not None:
         lines.append(f"easy to get: {choice.name} ({name_of(choice)})")
+    if features:
+        model, it = first_model(*features), "it" if len(features) == 1 else "all of these"
+        lines.append(
+            f"QEMU: {f'the first CPU model that wants {it} is {model}' if model else f'no CPU model wants {it}'}"
+        )
     lines += list(_silent(silent))
     if having:
         lines += ["", *_columns(_COLUMNS, [_row(kind) for kind in having])]
-    if lacking := [f"{name_of(kind)} {kind.product} ({len(kind.of)})" for kind in kinds if not kind.having]:
-        lines += ["", f"Not seen on: {', '.join(lacking)}."]
+    lacking: Counter[str] = Counter()
+    for kind in kinds:
+        if not kind.having:
+            lacking[f"{name_of(kind)} {kind.product}"] += len(kind.of)
+    if lacking:
+        lines += ["", f"Not seen on: {', '.join(f'{name} ({count})' for name, count in lacking.items())}."]
     lines.append(_NOT_NO)
     return "\n".join(lines) + "\n"
 
@@ -116,6 +131,7 @@ def kinds_document(features: Sequence[str], lacks: Sequence[str], kinds: Sequenc
         "features": list(features),
         "lacks": list(lacks),
         "easy_to_get": None if choice is None else choice.name,
+        "first_qemu_model": first_model(*features) if features else None,
         "not_read": _silent_document(silent),
         "platforms": [
             {
@@ -153,6 +169,7 @@ def cpus_to_text(title: str, among: Sequence[Platform]) -> str:
         for each in among
     ]
     lines += [*_columns(names, rows), ""]
+    lines += [*_models(among), ""]
     found = shares(among)
     some = {name: both for name, both in found.items() if all(both)}
     every = [name for name, (have, lack) in found.items() if have and not lack]
@@ -166,6 +183,13 @@ def cpus_to_text(title: str, among: Sequence[Platform]) -> str:
     lines += list(_silent(unread(found, among)))
     lines.append(_NOT_NO)
     return "\n".join(lines) + "\n"
+
+
+def _models(among: Sequence[Platform]) -> Iterator[str]:
+    """Say which of QEMU's CPU models these carry, by the VMX features that a guest gets."""
+    of = Counter(largest_model(given_to_guests(each)) for each in among)
+    names = [f"{name or 'none'}{f' ({count})' * (len(of) > 1)}" for name, count in of.most_common()]
+    yield f"QEMU: the largest CPU model whose VMX features a guest gets, with Linux {LINUX}: {', '.join(names)}"
 
 
 def _told(platforms: Sequence[Platform]) -> str:
@@ -197,6 +221,7 @@ def cpus_document(among: Sequence[Platform]) -> Json:
                 "signature": each.signature,
                 "class": each.product,
                 **cpu_document(each),
+                "largest_qemu_model": largest_model(given_to_guests(each)),
                 "features": {name: each.has(name) for name in FEATURES},
             }
             for each in among
