@@ -47,6 +47,14 @@ PLACES: Final[dict[str, dict[str, str]]] = {
         r"^Repository-Browse: (.*)": "{source}",
     },
     "deploy/debian/watch": {r"^(\S+) \.\*": "{releases}"},
+    "deploy/helm/vmxd/Chart.yaml": {
+        r"^home: (.*)": "{homepage}",
+        r'^sources: \["(.*)"\]': "{source}",
+        r"^  - name: (.*)": "{authors}",
+        r"^    email: (.*)": "{email}",
+    },
+    "deploy/helm/vmxd/values.yaml": {r"^  documentation: (.*)": "{documentation}"},
+    "deploy/helm/vmxd/README.md": {r'\| prometheusRule.documentation \| string \| `"(.*?)"`': "{documentation}"},
     "deploy/rpm/vmxd.spec": {
         r"^URL: +(.*)": "{homepage}",
         r"^\* \w+ \w+ \d+ \d+ (.*>)": "{authors} <{email}>",

@@ -16,6 +16,7 @@ VERSIONS: Final = {
     "deploy/ansible/README.md": r"/vmxd-(.*)-py3-none-any\.whl",
     "deploy/debian/README.md": r"/vmxd_(.*)-\d+_all\.deb",
     "deploy/debian/changelog": r"\Avmxd \((.*)-\d+\)",
+    "deploy/helm/vmxd/Chart.yaml": r"^version: .*\nappVersion: (.*)$",
     "deploy/kubernetes/overlays/example/kustomization.yaml": r"newTag: (.*)$",
     "deploy/rpm/vmxd.spec": r"^Version: *(.*)$",
 }

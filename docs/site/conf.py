@@ -50,7 +50,7 @@ NAVIGATION = {
     "Start": ["docs/install", "docs/first-hour", "docs/concepts", "docs/faq", "docs/comparison"],
     "Questions": ["docs/pasted", "docs/fleet", "docs/platforms", "docs/profiles", "docs/kvm"],
     "Reference": ["docs/reference/features", "docs/reference/metrics", "docs/runbooks/README"],
-    "Deploying": ["deploy/README", "systemd/README", "deploy/*/README", "docs/monitors", "docs/scaling"],
+    "Deploying": ["deploy/README", "systemd/README", "deploy/*/README", "vmxd/README", "docs/monitors", "docs/scaling"],
     "Background": ["docs/security", "docs/linux-feat-ctl", "docs/performance", "bench/*", "tests/machine/verification"],
     "Project": ["CONTRIBUTING", "SECURITY", "CHANGELOG"],
     "More": ["docs/*"],

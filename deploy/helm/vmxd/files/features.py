@@ -1,0 +1,1 @@
+../../../kubernetes/components/nfd/features.py
