@@ -244,6 +244,13 @@ class TestDisagreement:
 
         assert {"procbased_ctls2_low": 2} == on_each_cpu(bad, SKYLAKE, bad).by("vmx_sanity_violations")
 
+    def test_platform_differs(self) -> None:
+        """A host unlike its like has a series for each feature; those of whole hosts, and of guests, have none."""
+        assert [("bus_lock_detection", "present"), ("pml", "absent")] == sorted(
+            recorded("made-unlike").values("vmx_platform_differs")
+        )
+        assert not recorded("skylake-sp-8160-2s").values("vmx_platform_differs")
+
     def test_unknown_msr(self) -> None:
         """An MSR that no table has goes by its index, and all that is set in it is unknown."""
         page = on_each_cpu(SKYLAKE | {0x494: 0x8000_0000_0000_0001})

@@ -162,6 +162,8 @@ def test_lakefield() -> None:
     ("name", "says"),
     [
         ("made-future", "IA32_VMX_BASIC[59,63] set, and no source names it."),
+        ("made-unlike", "lacks pml: all 5 Xeon CPUs like it that were seen have it."),
+        ("made-unlike", "has bus_lock_detection: none of the 5 Xeon CPUs like it that were seen has it."),
         (
             "made-all-unreadable",
             "could not be read on CPUs 0-3: /dev/cpu/*/msr may not be opened by this user (EACCES).",
