@@ -61,6 +61,12 @@ PLACES: Final[dict[str, dict[str, str]]] = {
     },
     "deploy/prometheus/alerts.rules.yml": {r"^ +runbook_url: (\S+)/docs/runbooks/": "{documentation}"},
     "deploy/grafana/fleet.py": {r'^ +"url": "(\S+)/docs/runbooks/': "{documentation}"},
+    "security-insights.yml": {
+        r"^    - name: (?!vmxd$)(.*)": "{authors}",
+        r"^ +email: (.*)": "{email}",
+        r"^ +url: (\S+)/security-insights.yml": "{source}",
+        r"^ +url: (\S+)\n +(?:comment: All|status:)": "{source}",
+    },
 }
 """Pattern, whose group is the address, and what is in its place, by file. Each pattern is found at least once."""
 

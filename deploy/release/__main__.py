@@ -13,6 +13,7 @@ from typing import Final
 
 from deploy.release import checks, trial
 from deploy.release.build import build_sdist, build_wheel, read_version, set_epoch
+from deploy.release.provenance import check_provenance, write_provenance
 from deploy.release.pyz import build_pyz
 from deploy.release.run import REPOSITORY, python, run
 from deploy.release.sbom import build_sbom
@@ -90,7 +91,11 @@ def release(target: Path) -> None:
     trial.try_pyz(pyz, version)
     print(trial.run_tests(wheel))
     packages = sorted(target.glob(f"vmxd_{version}[-.]*"))  # of make deb
-    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in (*made, *packages)]
+    provenance = write_provenance((*made, *packages), REPOSITORY, target / f"vmxd-{version}.intoto.json")
+    check_provenance(provenance, REPOSITORY)
+    sums = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in (*made, *packages, provenance)
+    ]
     (target / SUMS).write_text("".join(sums))
     print(f"{target / SUMS}:\n{''.join(sums)}", end="")
     print(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -14,8 +16,10 @@ from typing import Final
 
 import pytest
 
+from deploy.release.provenance import check_provenance, write_provenance
 from tests.helpers.support import REPOSITORY, program
 from vmxd import __version__
+from vmxd.errors import VmxdError
 
 KEPT: Final = (".ci", "deploy", "vmxd", "CHANGELOG.md", "Containerfile", "README.md", "pyproject.toml")
 """What the checks look at, and what they run."""
@@ -125,3 +129,22 @@ def test_not_released(tree: Path, spoil: Callable[[Path], None], message: str) -
     assert (2, "") == (done.returncode, done.stdout)
     assert done.stderr.startswith(f"release: {message}")
     assert ["release:", "hint:"] == [line.split()[0] for line in done.stderr.splitlines()]
+
+
+def test_provenance(tree: Path, tmp_path: Path) -> None:
+    """What a release is made of is in its provenance; another file, commit or pin is not."""
+    made = [tmp_path / "vmxd.pyz", tmp_path / "vmxd-1.2.3.tar.gz"]
+    for path in made:
+        path.write_text(path.name)
+    provenance = write_provenance(made, tree, tmp_path / "vmxd-1.2.3.intoto.json")
+    check_provenance(provenance, tree)
+    digests = {each["name"]: each["digest"]["sha256"] for each in json.loads(provenance.read_text())["subject"]}
+
+    assert {path.name: hashlib.sha256(path.name.encode()).hexdigest() for path in made} == digests
+    made[0].write_text("another")
+    with pytest.raises(VmxdError, match=r"vmxd\.pyz is not the file"):
+        check_provenance(provenance, tree)
+    made[0].write_text(made[0].name)
+    commit(tree)
+    with pytest.raises(VmxdError, match="which is not checked out"):
+        check_provenance(provenance, tree)
