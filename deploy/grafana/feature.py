@@ -67,12 +67,12 @@ def _names() -> Iterator[Placed]:
 def _headline() -> Iterator[Placed]:
     share = "Share of the hosts with the feature, of those of which it is known. Metric vmx_feature, by fingerprint."
     expression = queries.share_with("feature", **FEATURE)
-    yield Placed(number("Share with it", share, expression, unit="percentunit"), 4, 4)
+    yield Placed(number("Share that has it", share, expression, unit="percentunit"), 4, 4)
     having = "Hosts on which software can use it on every CPU. Metric vmx_feature, recorded by fingerprint."
-    yield Placed(number("With", having, queries.hosts_with("feature", **FEATURE)), 4, 4)
+    yield Placed(number("Have it", having, queries.hosts_with("feature", **FEATURE)), 4, 4)
     lacking = "Hosts on which software cannot use it on some CPU at least. Metric vmx_feature, recorded by fingerprint."
     expression = queries.hosts_without("feature", **FEATURE)
-    yield Placed(number("Without", lacking, expression, limits=ANY_IS_ODD), 4, 4)
+    yield Placed(number("Lack it", lacking, expression, limits=ANY_IS_ODD), 4, 4)
     unknown = (
         "Hosts of which it is not known, for MSRs could not be read on some CPU and no other host is like them. They "
         "count as neither. Metrics vmx_host_info and vmx_feature, recorded by fingerprint."
@@ -94,9 +94,9 @@ def _texts(text: Callable[[Feature], str]) -> States:
 
 def _tables() -> Iterator[Placed]:
     counts = (
-        Column("Value #A", "Share with it", 180, unit="percentunit", bar=True),
-        Column("Value #B", "With", 70),
-        Column("Value #C", "Without", 80),
+        Column("Value #A", "Share that has it", 180, unit="percentunit", bar=True),
+        Column("Value #B", "Have it", 70),
+        Column("Value #C", "Lack it", 80),
     )
     for title, label, name, width in (("Models", "signature", "Signature", 8), ("Pools", POOL, "Pool", 8)):
         description = (
@@ -108,7 +108,7 @@ def _tables() -> Iterator[Placed]:
         ]
         shown = [Column(label, name), *counts]
         yield Placed(
-            columns(title, description, of, shown, sort="Without", descending=True, empty="unknown"), width, 10
+            columns(title, description, of, shown, sort="Lack it", descending=True, empty="unknown"), width, 10
         )
     groups = (
         "Hosts with one fingerprint, and whether they have the feature. Metric vmx_feature, recorded by fingerprint."

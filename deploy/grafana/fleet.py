@@ -126,7 +126,7 @@ def _alerts() -> Iterator[Placed]:
 
 def _coverage() -> Iterator[Placed]:
     coverage = (
-        "For each feature: on how many hosts software can use it on every CPU (with), on how many it cannot (without), "
+        "For each feature: how many hosts have it on every CPU, how many lack it on some, "
         "and of how many this is not known. The share is of those known. Unit: hosts. Metric vmx_feature, recorded by "
         "fingerprint."
     )
@@ -138,14 +138,14 @@ def _coverage() -> Iterator[Placed]:
     ]
     shown = [
         Column("feature", "Feature", link=TO_FEATURE),
-        Column("Value #A", "Share with it", 200, unit="percentunit", bar=True),
-        Column("Value #B", "With", 80),
-        Column("Value #C", "Without", 90),
+        Column("Value #A", "Share that has it", 200, unit="percentunit", bar=True),
+        Column("Value #B", "Have it", 80),
+        Column("Value #C", "Lack it", 90),
         Column("Value #D", "Unknown", 90),
     ]
     yield Placed(
         columns(
-            "Coverage", coverage, expressions, shown, sort="Without", descending=True, empty="no features recorded"
+            "Coverage", coverage, expressions, shown, sort="Lack it", descending=True, empty="no features recorded"
         ),
         14,
         16,
@@ -160,7 +160,7 @@ def _coverage() -> Iterator[Placed]:
     shown = [
         Column("feature", "Feature", link=TO_FEATURE),
         SIGNATURE,
-        Column("Value", "Hosts without", 120),
+        Column("Value", "Hosts that lack it", 120),
     ]
     yield Placed(
         columns(
@@ -188,7 +188,7 @@ def _coverage() -> Iterator[Placed]:
         Column(POOL, "Pool"),
         Column("model_name", "CPU"),
         Column("fingerprint", "Fingerprint", 150),
-        Column("Value", "Hosts without", 120),
+        Column("Value", "Hosts that lack it", 120),
     ]
     yield Placed(
         columns(

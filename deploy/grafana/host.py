@@ -79,9 +79,9 @@ def _headline() -> Iterator[Placed]:
     differ = "Logical CPUs that differ from this host's most common MSR values. Metric vmx_inconsistent_cpus."
     yield Placed(number("CPUs that differ", differ, of_host("vmx_inconsistent_cpus"), limits=ANY_IS_BAD), 3, 4)
     present = "Features that software can use on every CPU, of those that vmxd knows. Metric vmx_feature."
-    yield Placed(number("Features present", present, f"sum({of_host('vmx_feature')})"), 3, 4)
+    yield Placed(number("Features it has", present, f"sum({of_host('vmx_feature')})"), 3, 4)
     absent = "Features that software cannot use on some CPU at least. Metric vmx_feature."
-    yield Placed(number("Features absent", absent, f"count({of_host('vmx_feature')} == 0)"), 3, 4)
+    yield Placed(number("Features it lacks", absent, f"count({of_host('vmx_feature')} == 0)"), 3, 4)
     unused = "Features that the hardware has and the loaded kvm_intel leaves off. Metric vmx_kvm_unused_feature."
     expression = f"count({of_host('vmx_kvm_unused_feature')} == 1) or 0 * count({of_host('vmx_kvm_parameter')})"
     yield Placed(number("Unused by KVM", unused, expression, limits=ANY_IS_ODD), 3, 4)
@@ -127,7 +127,7 @@ def _differences() -> Iterator[Placed]:
 def _features() -> Iterator[Placed]:
     for title, source, features in groups():
         description = (
-            f"1 (present): software can use the feature on every CPU; 0 (absent): not on some; unknown: it could not "
+            f"1 (has): software can use the feature on every CPU; 0 (lacks): not on some; unknown: it could not "
             f"be read on any. Source: {source}, metric vmx_feature."
         )
         names = "|".join(feature.name for feature in features)
@@ -224,7 +224,7 @@ def _history() -> Iterator[Placed]:
         timeline("Microcode and fingerprint", identity, of_host("vmx_host_info"), legend, {"1": ("in use", GOOD)}), 8, 6
     )
     count = "Number of features that software can use on every CPU, over time. Metric vmx_feature."
-    yield Placed(lines("Features present", count, {"features": f"sum({of_host('vmx_feature')})"}), 8, 6)
+    yield Placed(lines("Features it has", count, {"features": f"sum({of_host('vmx_feature')})"}), 8, 6)
 
 
 def _exporter() -> Iterator[Placed]:

@@ -31,7 +31,7 @@ DIM: Final = "text"
 States = Mapping[str, tuple[str, str]]
 """Value as text: what is shown, and its colour."""
 
-PRESENCE: Final[States] = {"1": ("✔ present", GOOD), "0": ("✘ absent", ODD), "-1": ("? unknown", DIM)}
+PRESENCE: Final[States] = {"1": ("✔ has", GOOD), "0": ("✘ lacks", ODD), "-1": ("? unknown", DIM)}
 YES_NO: Final[States] = {"1": ("✔ yes", GOOD), "0": ("✘ no", ODD)}
 STATUS: Final[States] = {
     "usable": ("✔ usable", GOOD),
