@@ -80,6 +80,9 @@ def test_csv_has_a_row_for_each_cpu_that_tells() -> None:
         (["no-such"], "no feature is called 'no-such'"),
         (["pml", "Skylake-SP"], "features and CPUs are asked for side by side"),
         (["--signature", "06-ff"], "no CPU of signature 06-ff was seen"),
+        (["sierra forest"], "no CPU of Sierra Forest was seen, which says nothing of what they have"),
+        (["06-af-03"], "no CPU of 06-af-03 (Sierra Forest) was seen, which says nothing of what they have"),
+        (["Intel(R) Xeon(R) 6780E"], "no CPU of Sierra Forest was seen, which says nothing of what they have"),
         (["--csv", "Skylake-SP"], "--csv is for features"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -14,10 +15,12 @@ from vmxd.model.platform import Platform, kinds_of, platforms, unread
 from vmxd.tables import Feature, find_features
 from vmxd.tables.find import find_feature, split_names
 from vmxd.tables.platforms.brands import CLASSES, numbered, product_class, short_name
+from vmxd.tables.platforms.microarchitectures import MICROARCHITECTURES, microarchitecture
 from vmxd.views import platforms as view
 from vmxd.views.json import to_json
 from vmxd.views.platform_words import name_of
 
+_SIGNATURE: Final = re.compile("[0-9a-f]{2}-[0-9a-f]{2}(?:-[0-9a-f]{2})?")
 _EPILOG: Final = """
 examples:
   vmxd platforms ipi_virt              CPUs that have it, oldest first
@@ -87,8 +90,22 @@ def _chosen(platform: Platform, arguments: argparse.Namespace) -> bool:
 
 
 def _feature(name: str) -> Feature:
+    if not find_features(name) and (cpus := _unseen(name)):
+        raise UsageError(
+            f"no CPU of {cpus} was seen, which says nothing of what they have", "docs/platforms.md says how one gets in"
+        )
     known = (*(name_of(each) for each in platforms()), *(each.name for each in platforms()))
     return find_feature(name, known)
+
+
+def _unseen(text: str) -> str | None:
+    """Name the kind of CPU that a text means and of which the table has none: a microarchitecture or signature."""
+    key = text.casefold().strip()
+    if _SIGNATURE.fullmatch(key):
+        family = microarchitecture(key, is_intel=True)
+        return f"{key} ({family.name})" if family else key
+    name = numbered(short_name(text))
+    return next((row.name for row in MICROARCHITECTURES if row.name.casefold() == key), name)
 
 
 def _called(text: str, among: Iterable[Platform]) -> list[Platform]:
@@ -110,7 +127,7 @@ def _title(text: str, found: Sequence[Platform]) -> str:
     name = short_name(text)
     seen = any(f" {name.casefold()} " in f" {each.name.casefold()} " for each in found)
     family = numbered(name)
-    return f"{name} was not seen; by its number a {family}" if family and not seen else text
+    return f"{name} was not seen; by its number of {family}" if family and not seen else text
 
 
 def _features(
