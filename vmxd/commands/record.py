@@ -21,9 +21,6 @@ from vmxd.host.record import archive_recording, write_recording
 from vmxd.host.recording import KERNEL
 from vmxd.host.root import read_host
 from vmxd.model.facts import Host, Source
-from vmxd.model.inventory import take_inventory
-from vmxd.model.platform import is_wanted, platform_of
-from vmxd.views.platform_words import wanted_text
 
 _EPILOG: Final = """
 examples:
@@ -83,11 +80,21 @@ def run(arguments: argparse.Namespace) -> int:
     host = read_host(arguments.root, arguments.cpus, arguments.skip_isolated, devices, nested=arguments.nested)
     say(host.notes)
     _hand_out(arguments.directory, files, host if arguments.named else replace(host, name=None), {})
+    if arguments.directory != "-":
+        _say_if_wanted(host)
+    return EXIT_FINE
+
+
+def _say_if_wanted(host: Host) -> None:
+    """Say that the table of real CPUs lacks this one."""
+    from vmxd.model.inventory import take_inventory
+    from vmxd.model.platform import is_wanted, platform_of
+    from vmxd.views.platform_words import wanted_text
+
     inventory = take_inventory(host)
     platform = platform_of(inventory)
     if inventory.msrs and platform is not None and is_wanted(platform):
         say((wanted_text(platform),))
-    return EXIT_FINE
 
 
 def _hand_out(directory: str, files: Files | None, host: Host, contents: Mapping[str, bytes]) -> None:

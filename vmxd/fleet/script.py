@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from importlib.resources.abc import Traversable
 from typing import Final
 
-_UNUSED: Final = frozenset(("fleet", "pasted", "platforms", "server", "templates"))
-"""Directories of vmxd that no recording needs."""
+_UNUSED: Final = frozenset(("fleet", "pasted", "server"))
+"""Parts of vmxd that no recording needs."""
 _MAIN: Final = "import sys\nfrom vmxd.cli import main\n\nsys.exit(main())\n"
 _SCRIPT: Final = """\
 import base64, ctypes, os, sys
