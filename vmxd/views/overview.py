@@ -34,9 +34,10 @@ def overview_lines(inventory: Inventory, width: int) -> list[Line]:
 def _named(title: str, values: dict[str, bool | None], wanted: bool | None, width: int) -> Iterator[Line]:
     """Yield the features that have a value, each with what it is for."""
     names = [name for name, value in values.items() if value is wanted]
-    if names:
-        yield ()
-        yield ((title, Tone.TITLE),)
+    if not names:
+        return
+    yield ()
+    yield ((title, Tone.TITLE),)
     if width < _WIDE:
         yield from beside([], (", ".join(names), Tone.PLAIN), 2, width)
         return
