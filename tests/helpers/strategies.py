@@ -103,9 +103,14 @@ def host_of(
     )
 
 
-def group_of(readings: Mapping[int, Reading], cpus: Iterable[int] = (0,), vmx_flag: bool | None = True) -> Group:
-    """Return a group of CPUs that all have these readings."""
-    return Group(tuple(cpus), vmx_flag, readings, decode(vmx_flag, readings))
+def group_of(
+    readings: Mapping[int, Reading],
+    cpus: Iterable[int] = (0,),
+    vmx_flag: bool | None = True,
+    flags: frozenset[str] = frozenset(),
+) -> Group:
+    """Return a group of CPUs that all have these readings, and these flags."""
+    return Group(tuple(cpus), vmx_flag, readings, decode(vmx_flag, readings), flags)
 
 
 @st.composite

@@ -27,6 +27,7 @@ from vmxd.host.recording_text import MSR_FILE
 from vmxd.host.scan import scan
 from vmxd.model.facts import Host
 from vmxd.model.inventory import take_inventory
+from vmxd.model.offer import offer
 from vmxd.tables import FEATURES, find_features
 from vmxd.tables.find import GROUPS, find_rows
 from vmxd.tables.msrs import MSR_BY_INDEX, MSRS
@@ -300,7 +301,9 @@ def test_packages_are_named() -> None:
 
     assert "CPUs 2-3 of package 1" == describe_cpus(inventory.host, (2, 3))
     assert "CPUs 1-2" == describe_cpus(inventory.host, (1, 2))
-    assert ["CPUs 0-1 of package 0 off", "CPUs 2-3 of package 1 on"] == feature_details(inventory, "true_ctls")
+    assert ["CPUs 0-1 of package 0 off", "CPUs 2-3 of package 1 on"] == feature_details(
+        inventory, "true_ctls", offer(inventory)
+    )
 
 
 # A choice of features ---------------------------------------------------------------------------------------------

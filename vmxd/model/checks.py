@@ -9,7 +9,7 @@ call reserved.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -158,14 +158,9 @@ CR4_FLAGS: Final = {
 """Flag of /proc/cpuinfo -> the bit of CR4 that enables it: a CPU with the flag lets the bit be 1 in VMX operation."""
 
 
-def missing_cr4_bits(group: Group, flags: Collection[str]) -> tuple[str, ...]:
-    """Name the flags that a CPU shows and whose CR4 bit IA32_VMX_CR4_FIXED1 does not allow."""
+def _cr4_forbids_a_flag(group: Group) -> bool:
     value = _value(group, 0x489)
-    return (
-        ()
-        if value is None
-        else tuple(flag for flag, bit in CR4_FLAGS.items() if flag in flags and not value >> bit & 1)
-    )
+    return value is not None and any(flag in group.flags and not value >> bit & 1 for flag, bit in CR4_FLAGS.items())
 
 
 def _true_disagrees(group: Group, differ: Callable[[int, int, int], bool]) -> bool:
@@ -250,6 +245,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("ia32e_host_64", "IA-32e mode guests and 64-bit hosts come together", _half_64_bit, Effect.REFUSES),
     Rule("default1_low", "only default1 controls must be 1, and the TRUE MSRs let CR3 exiting and debug controls alone be 0", _unusual_low),
     Rule("cr_fixed_values", "CR0 and CR4 have the fixed bits that every CPU has", _unusual_fixed),
+    Rule("cr4_fixed1_flags", "IA32_VMX_CR4_FIXED1 allows each bit of CR4 whose flag /proc/cpuinfo shows", _cr4_forbids_a_flag),
 )  # fmt: skip
 
 

@@ -12,12 +12,16 @@ from vmxd.tables import CAPABILITY_RANGE, MSR_BY_INDEX
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """CPUs, ascending, that have the same values, what was read there, and what that means."""
+    """CPUs, ascending, that have the same values, what was read there, and what that means.
+
+    flags: those that /proc/cpuinfo shows for all of them.
+    """
 
     cpus: tuple[int, ...]
     vmx_flag: bool | None
     readings: Mapping[int, Reading]
     decoded: Decoded
+    flags: frozenset[str] = frozenset()
 
 
 Value = int | Missing
@@ -85,7 +89,10 @@ def group_cpus(host: Host) -> tuple[Group, ...]:
     groups = []
     for ((flag, feature_control), found), cpus in members.items():
         readings = {index: reading for index, reading in zip(indexes, found, strict=True) if reading is not None}
-        groups.append(Group(tuple(cpus), flag, readings, decode(flag, readings, feature_control=feature_control)))
+        shown = {cpu.flags for number in cpus if (cpu := host.cpus.get(number))}
+        flags_of_all = frozenset.intersection(*shown) if shown else frozenset()
+        decoded = decode(flag, readings, feature_control=feature_control)
+        groups.append(Group(tuple(cpus), flag, readings, decoded, flags_of_all))
     return tuple(groups)
 
 

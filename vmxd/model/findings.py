@@ -13,6 +13,8 @@ from vmxd.model.checks import Rule
 from vmxd.model.facts import Failed, Host, Missing, Parameter
 from vmxd.model.guest import Reason
 from vmxd.model.inventory import Inventory
+from vmxd.model.kvm import Taken
+from vmxd.model.offer import Mismatch, expectation, flags_that_differ, microcodes, offer, worst_taken
 from vmxd.model.platform import Platform, platform_of
 from vmxd.model.states import State, by_cpus
 from vmxd.model.status import Verdict
@@ -59,10 +61,21 @@ class NotCompared(Finding):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpusDiffer(Finding):
-    """CPUs that differ from the most common values of some MSRs; host: which package and kind of core they are."""
+    """CPUs that differ from the most common values of some MSRs; host: which package and kind of core they are.
+
+    kvm: for each of msrs, what KVM does with these CPUs.
+    """
 
     msrs: tuple[int, ...]
     host: Host
+    kvm: tuple[Taken, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MicrocodesDiffer(Finding):
+    """CPUs of several microcode revisions; revisions: each with its CPUs."""
+
+    revisions: tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +126,20 @@ class Doubted(Finding):
     """Parameters of kvm_intel that are off, on CPUs of which it is not known whether they have what is left off."""
 
     parameters: tuple[tuple[str, Parameter], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagDiffers(Finding):
+    """A flag of /proc/cpuinfo that KVM compares: these CPUs have it and others have not, or the reverse."""
+
+    flag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvmAnswersOtherwise(Finding):
+    """An MSR of guests of which KVM's answer is not what its kernel, parameters and the CPU lead to expect."""
+
+    mismatch: Mismatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,9 +249,12 @@ def _findings(inventory: Inventory) -> Iterator[Finding]:
         yield Judged(cpus=inventory.verdict.cpus, verdict=inventory.verdict)
     yield from failed_reads(inventory)
     yield from cpus_differ(inventory)
+    if found := microcodes(inventory):
+        yield MicrocodesDiffer(revisions=tuple(found.items()))
     yield from (BrokenRule(cpus=each.cpus, rule=each.rule) for each in inventory.violations)
     yield from unknown_bits(inventory)
     yield from unlike_its_kind(inventory)
+    yield from of_kvm(inventory)
     yield from left_off(inventory)
     yield from (Note(text=note) for note in inventory.host.notes)
 
@@ -244,6 +274,7 @@ def failed_reads(inventory: Inventory) -> Iterator[FailedReads]:
 def cpus_differ(inventory: Inventory) -> Iterator[CpusDiffer]:
     """Find the CPUs that differ from the most common values: MSRs in which the same CPUs differ are one finding."""
     msrs: dict[tuple[int, ...], list[int]] = {}
+    verdicts = worst_taken(inventory)
     for index, msr in inventory.msrs.items():
         if cpus := msr.differing:
             msrs.setdefault(cpus, []).append(index)
@@ -251,7 +282,8 @@ def cpus_differ(inventory: Inventory) -> Iterator[CpusDiffer]:
         features = [each.name for each in inventory.differing if _is_decided_by(each.name, indexes)]
         if IA32_FEATURE_CONTROL in indexes:
             features += [name for name, bit in inventory.firmware.items() if bit.state is State.DIFFERS]
-        yield CpusDiffer(cpus=cpus, msrs=tuple(indexes), features=tuple(features), host=inventory.host)
+        kvm = tuple(verdicts[index] for index in indexes)
+        yield CpusDiffer(cpus=cpus, msrs=tuple(indexes), features=tuple(features), host=inventory.host, kvm=kvm)
 
 
 def _is_decided_by(name: str, indexes: list[int]) -> bool:
@@ -292,6 +324,15 @@ def unnamed_bits(inventory: Inventory) -> Iterator[UnnamedBit]:
     )
     for (index, bit), cpus in found.items():
         yield UnnamedBit(cpus=cpus, msr=index, bit=bit, row=MSR_BY_INDEX[index].unnamed[bit])
+
+
+def of_kvm(inventory: Inventory) -> Iterator[KvmRefuses | FlagDiffers | KvmAnswersOtherwise]:
+    """Find why kvm_intel does not load, beside what firmware and CPUs that differ do, and where KVM surprises."""
+    if view := expectation(inventory):
+        yield from (KvmRefuses(features=each.features, refusal=each) for each in view.refusals)
+    yield from (FlagDiffers(cpus=cpus, flag=flag) for flag, cpus in flags_that_differ(inventory).items())
+    if inventory.nested is not None:
+        yield from (KvmAnswersOtherwise(mismatch=each) for each in offer(inventory).mismatches)
 
 
 def left_off(inventory: Inventory) -> Iterator[LeftOff | Doubted]:

@@ -164,6 +164,18 @@ def taken(inventory: Inventory) -> dict[tuple[int, int], Taken]:
     return verdicts
 
 
+def worst_taken(inventory: Inventory) -> dict[int, Taken]:
+    """Map each MSR in which CPUs differ to the worst that KVM does with one of them."""
+    worst: dict[int, Taken] = {}
+    for (_, index), verdict in taken(inventory).items():
+        worst[index] = min(verdict, worst.get(index, verdict), key=WORST_FIRST.index)
+    return worst
+
+
+WORST_FIRST: Final = (Taken.REFUSED, Taken.UNNOTICED, Taken.DEPENDS, Taken.IRRELEVANT)
+"""What KVM does with a difference, by how bad that is for the host."""
+
+
 def loading(inventory: Inventory) -> Loading:
     """Judge whether kvm_intel loads on a host and takes every CPU."""
     view = expectation(inventory)

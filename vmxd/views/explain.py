@@ -20,6 +20,7 @@ from vmxd.tables.kvm import KVM_PARAMETERS
 from vmxd.tables.needs import NEEDS
 from vmxd.tables.purpose import PURPOSE
 from vmxd.tables.rows import AllOf, Control, Field, Flag, Layout, MayBeZero, Msr
+from vmxd.views.guest_words import reason_text, source_text, use_text
 from vmxd.views.lines import Line, Tone, beside
 from vmxd.views.platform_words import attribution_text, seen_text
 from vmxd.views.words import (
@@ -152,7 +153,7 @@ def _seen(feature: Feature) -> Iterator[str]:
 
 
 def state_here(feature: Feature, inventory: Inventory) -> Iterator[Said]:
-    """Yield the state on a host, layer by layer: CPUs, KVM if that leaves it off, guests if KVM was asked."""
+    """Yield the state on a host, layer by layer: CPUs, KVM if that leaves it off, guests."""
     layers = inventory.layers(feature.name)
     yield "here", "; ".join([layers.hardware.state.value, *details(inventory, layers.hardware)])
     yield from (("", sentence(reason)) for reason in has_feature(inventory, feature.name).reasons)
@@ -160,9 +161,15 @@ def state_here(feature: Feature, inventory: Inventory) -> Iterator[Said]:
         yield "why", attribution_text(attribute(feature.name, platform), platform)
     if layers.kvm:
         yield "kvm", left_off(layers.kvm)
-    if inventory.nested is not None:
-        answer = has_feature(inventory, feature.name, View.NESTED)
-        yield "guests", "; ".join(map(told, answer.reasons)) or offered(True)
+    elif use := use_text(feature.name, inventory.host.kernel):
+        yield "kvm", use
+    answer = has_feature(inventory, feature.name, View.GUEST)
+    yield "guests", "; ".join(map(told, answer.reasons)) or offered(True)
+    if answer.offer and answer.offer.expected:
+        reason = answer.offer.reasons.get(feature.name)
+        if answer.holds and reason:
+            yield "", reason_text(reason, answer.offer.kernel)
+        yield "", source_text(answer.offer)
 
 
 # MSRs -------------------------------------------------------------------------------------------------------------

@@ -10,16 +10,28 @@ from vmxd.model.guest import Reason, Source, Why
 from vmxd.model.kvm import Loading, Taken
 from vmxd.model.offer import Mismatch, Offer, WhatIf
 from vmxd.model.release import Kernel, parse_release
-from vmxd.model.vmcs import Refusal, Refused
+from vmxd.model.vmcs import PLACES, Refusal, Refused
 from vmxd.tables import msr_name
-from vmxd.tables.kvm import NEWEST, OLDEST, Release, Since
+from vmxd.tables.kvm import BITS, CHECKS_ONLINED_CPUS, NEWEST, OLDEST, Release, Since, Use
 from vmxd.tables.versions import LINUX
 
-TAKEN: Final = {
-    Taken.REFUSED: "KVM refuses the CPU",
-    Taken.UNNOTICED: "KVM uses it and does not compare it",
+
+def taken_text(verdict: Taken, release: str | None) -> str:
+    """Say what KVM does with a CPU that differs; release: of the kernel, None if not recorded."""
+    if verdict is not Taken.REFUSED:
+        return _TAKEN[verdict]
+    kernel = parse_release(release)
+    if kernel.low >= CHECKS_ONLINED_CPUS.by:
+        return "KVM refuses the CPU, when it loads and when the CPU comes up"
+    if kernel.high < CHECKS_ONLINED_CPUS.by and not kernel.too_old:
+        return "kvm_intel does not load while the CPU is online, and does not look at one that comes up later"
+    return f"KVM refuses the CPU; before Linux {_series(CHECKS_ONLINED_CPUS.by)} only when it loads"
+
+
+_TAKEN: Final = {
+    Taken.UNNOTICED: "KVM uses it and does not compare it, so that what the CPU lacks fails later",
     Taken.IRRELEVANT: "KVM does not use it",
-    Taken.DEPENDS: "whether KVM refuses the CPU depends on the kernel and its parameters",
+    Taken.DEPENDS: "whether KVM refuses the CPU depends on what is not known",
 }
 
 
@@ -37,6 +49,17 @@ def reason_text(reason: Reason, release: str | None) -> str:
     if reason.why is Why.UNKNOWN_PARAMETER:
         return f"whether {', '.join(reason.names)} {'is' if len(reason.names) == 1 else 'are'} Y is not known"
     return _SENTENCES[reason.why] + (f": {_refusals(reason.refusals)}" if reason.refusals else "")
+
+
+def use_text(name: str, release: str | None) -> str | None:
+    """Say what KVM itself does with a feature that is one bit; release: of the kernel, None if not recorded."""
+    row = BITS.get(name)
+    if row is None:
+        return "does not use it" if name in PLACES else None
+    if row.use is Use.UNUSED:
+        return "does not use it itself" if (0, 0) <= min(row.cpu.by, row.always.by) <= NEWEST else "does not use it"
+    text = "requires it to load" if row.use is Use.REQUIRED else "uses it"
+    return text if parse_release(release).low >= row.used.by else f"{text} {_since(row.used)}"
 
 
 def why_text(found: Offer, name: str) -> str:

@@ -20,12 +20,12 @@ from vmxd.model.decode import Status
 from vmxd.model.facts import Missing
 from vmxd.model.inventory import Inventory
 from vmxd.model.kvm import NestedStatus
-from vmxd.model.offer import taken
+from vmxd.model.offer import WORST_FIRST, taken
 from vmxd.model.states import Presence
 from vmxd.tables import FEATURES, msr_name
 
 CPU_SERIES_MAX: Final = 64
-"""CPUs that vmx_cpu_inconsistent names at most, the lowest first; vmx_inconsistent_cpus counts them all."""
+"""CPUs that vmx_cpu_inconsistent names at most, the worst for KVM first; vmx_inconsistent_cpus counts them all."""
 
 _CAPABILITIES: Final = "VMX capability MSRs 0x480 to 0x493, SDM Vol. 3D Appendix A"
 _CONTROL: Final = "IA32_FEATURE_CONTROL (0x3a), SDM Vol. 3C Enabling and Entering VMX Operation"
@@ -142,12 +142,16 @@ class HostCollector(Collector):
 
         documentation = (
             f"1 for each CPU and MSR that differs from the most common value, with what KVM does with it: refused, "
-            f"unnoticed, irrelevant, or depends; {CPU_SERIES_MAX} CPUs at most."
+            f"unnoticed, irrelevant, or depends; {CPU_SERIES_MAX} CPUs at most, the worst first."
         )
         differing = gauge("vmx_cpu_inconsistent", documentation, _CAPABILITIES, ("cpu", "msr", "kvm"))
         verdicts = taken(inventory)
-        for cpu, indexes in list(inventory.inconsistent.items())[:CPU_SERIES_MAX]:
-            for index in indexes:
+        worst = {
+            cpu: min((verdicts[cpu, index] for index in of), key=WORST_FIRST.index)
+            for cpu, of in inventory.inconsistent.items()
+        }
+        for cpu in sorted(sorted(worst, key=lambda cpu: WORST_FIRST.index(worst[cpu]))[:CPU_SERIES_MAX]):
+            for index in inventory.inconsistent[cpu]:
                 differing.add_metric((str(cpu), msr_name(index), verdicts[cpu, index].value), 1)
         yield differing
         yield values

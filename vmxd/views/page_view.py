@@ -12,15 +12,20 @@ from vmxd.model.findings import (
     Doubted,
     FailedReads,
     Finding,
+    FlagDiffers,
     Judged,
+    KvmAnswersOtherwise,
+    KvmRefuses,
     LeftOff,
+    MicrocodesDiffer,
     Note,
     UnknownBits,
     UnlikeItsKind,
 )
 from vmxd.model.findings import findings as findings_of
+from vmxd.model.guest import Source
 from vmxd.model.inventory import Inventory
-from vmxd.model.kvm import NestedStatus
+from vmxd.model.offer import Offer, offer
 from vmxd.model.states import State
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.bits import Bits, is_whole, set_bits
@@ -48,9 +53,9 @@ _VALUES_MAX: Final = 6
 class FeatureRow(NamedTuple):
     """One feature.
 
-    key: what the filter goes by; on, off, differs or unknown. guests: None where KVM was not asked. is_shown: whether
-    /proc/cpuinfo has it, under this name. places: MSR[bit] with name and with index, for the search. purpose: what it
-    is for, "" of those that matter less.
+    key: what the filter goes by; on, off, differs or unknown. guests: None where it is not known what a VM gets.
+    is_shown: whether /proc/cpuinfo has it, under this name. places: MSR[bit] with name and with index, for the search. purpose:
+    what it is for, "" of those that matter less.
     """
 
     name: str
@@ -119,9 +124,9 @@ def counts(groups: tuple[MsrGroup, ...]) -> dict[str, int]:
 def feature_groups(inventory: Inventory) -> tuple[MsrGroup, ...]:
     """Put every feature under its MSR, in the order of the SDM, the derived ones last."""
     by_msr: dict[int | None, list[FeatureRow]] = {}
-    why = missing(inventory)
+    why, found = missing(inventory), offer(inventory)
     for feature in FEATURES.values():
-        row = _feature(inventory, feature, why.get(feature.name))
+        row = _feature(inventory, feature, found, why.get(feature.name))
         by_msr.setdefault(feature.msr.index if feature.msr else None, []).append(row)
     return tuple(
         _group(inventory, None if index is None else MSR_BY_INDEX[index], rows) for index, rows in by_msr.items()
@@ -148,7 +153,7 @@ def _short(msr: Msr) -> str:
     return msr.name.removeprefix("IA32_").removeprefix("VMX_")
 
 
-def _feature(inventory: Inventory, feature: Feature, why: Attribution | None) -> FeatureRow:
+def _feature(inventory: Inventory, feature: Feature, found: Offer, why: Attribution | None) -> FeatureRow:
     row, state = feature.row, inventory.features[feature.name].state
     plain = {True: State.ON, False: State.OFF, None: State.UNKNOWN}[state.usable]
     return FeatureRow(
@@ -157,8 +162,8 @@ def _feature(inventory: Inventory, feature: Feature, why: Attribution | None) ->
         sdm=row.sdm,
         state=state.value,
         key=(state if state is State.DIFFERS else plain).value,
-        notes=tuple(feature_details(inventory, feature.name, why)),
-        guests=_guests(inventory, feature.name),
+        notes=tuple(feature_details(inventory, feature.name, found, why)),
+        guests=_guests(found, feature.name),
         is_shown=feature.cpuinfo_flag is not None,
         names=tuple(name for name in other_names(feature) if not name.endswith(" (cpuinfo)")),
         places=_places(feature),
@@ -167,11 +172,10 @@ def _feature(inventory: Inventory, feature: Feature, why: Attribution | None) ->
     )
 
 
-def _guests(inventory: Inventory, name: str) -> str | None:
-    nested = inventory.nested
-    if nested is None or nested.status is not NestedStatus.OFFERED:
+def _guests(found: Offer, name: str) -> str | None:
+    if found.source is Source.UNKNOWN or found.expected is None:
         return None
-    return {True: "yes", False: "no", None: "unknown"}[nested.values[name]]
+    return {True: "yes", False: "no", None: "unknown"}[found.features[name]]
 
 
 def _places(feature: Feature) -> str:
@@ -187,9 +191,13 @@ def _places(feature: Feature) -> str:
 _TITLES: Final[dict[type[Finding], tuple[str, str]]] = {
     FailedReads: ("bad", "Reads failed"),
     CpusDiffer: ("odd", "CPUs differ"),
+    MicrocodesDiffer: ("odd", "Microcode differs"),
     BrokenRule: ("bad", "Rule broken"),
     UnknownBits: ("odd", "Unknown bits"),
     UnlikeItsKind: ("odd", "Unlike its kind"),
+    KvmRefuses: ("bad", "KVM does not load"),
+    FlagDiffers: ("bad", "CPU flags differ"),
+    KvmAnswersOtherwise: ("odd", "KVM answers otherwise"),
     LeftOff: ("odd", "Left off by KVM"),
     Doubted: ("note", "Maybe left off by KVM"),
     Note: ("note", "Note"),

@@ -7,6 +7,7 @@ from typing import Final
 
 from vmxd.model.attribution import Attribution, missing
 from vmxd.model.inventory import Inventory
+from vmxd.model.offer import Offer, offer
 from vmxd.model.states import State
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature
 from vmxd.tables.bits import is_whole
@@ -100,9 +101,10 @@ Rows = dict[str, tuple[str, list[str]]]
 def _sections(
     inventory: Inventory, chosen: Collection[str] | None, *, long: bool, width: int | None
 ) -> Iterator[list[Line]]:
-    why = missing(inventory)
+    why, found = missing(inventory), offer(inventory)
     for msr in [*(msr for msr in MSRS if msr.twin_of is None), None]:
-        rows = {name: row for name, row in _rows(inventory, msr, why).items() if chosen is None or name in chosen}
+        rows = _rows(inventory, msr, found, why)
+        rows = {name: row for name, row in rows.items() if chosen is None or name in chosen}
         named = {row.name for row in msr.rows if not isinstance(row, Unnamed)} if msr else set()
         if not rows and (msr is None or (chosen is not None and named.isdisjoint(chosen))):
             continue
@@ -115,7 +117,7 @@ def _sections(
         yield section
 
 
-def _rows(inventory: Inventory, msr: Msr | None, why: Mapping[str, Attribution]) -> Rows:
+def _rows(inventory: Inventory, msr: Msr | None, found: Offer, why: Mapping[str, Attribution]) -> Rows:
     """Say the rows of an MSR, its numbers, then its bits; of None the derived features."""
     rows: Rows = {}
     for row in msr.rows if msr else ():
@@ -125,7 +127,8 @@ def _rows(inventory: Inventory, msr: Msr | None, why: Mapping[str, Attribution])
         rows |= {name: (bit.state.value, details(inventory, bit)) for name, bit in inventory.firmware.items()}
     for name, feature in FEATURES.items():
         if feature.msr is msr:
-            rows[name] = inventory.features[name].state.value, feature_details(inventory, name, why.get(name))
+            texts = feature_details(inventory, name, found, why.get(name))
+            rows[name] = inventory.features[name].state.value, texts
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 import vmxd
@@ -12,15 +12,19 @@ from vmxd.model.answers import consistent, is_nested_off
 from vmxd.model.attribution import Attribution, missing
 from vmxd.model.decode import Status
 from vmxd.model.facts import Failed, Host, Missing, MsrState, Parameter, Source
+from vmxd.model.guest import Source as Known
+from vmxd.model.guest import Why
 from vmxd.model.inventory import Inventory
-from vmxd.model.kvm import NestedStatus
+from vmxd.model.kvm import NestedStatus, Taken
+from vmxd.model.offer import Offer, offer
 from vmxd.model.profiles import Fit
-from vmxd.model.states import CpuStates, Why
+from vmxd.model.states import CpuStates
+from vmxd.model.states import Why as WhyState
 from vmxd.model.status import Verdict
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.errnos import Errno, explain, explain_kvm
 from vmxd.tables.rows import Bit, Msr, Unnamed
-from vmxd.views.guest_words import reason_text, refusal_text
+from vmxd.views.guest_words import mismatch_text, reason_text, refusal_text, source_text, taken_text, why_text
 from vmxd.views.platform_words import brief_text, missing_text, unlike_text
 
 _NAMED: Final = 3
@@ -108,9 +112,13 @@ def failed_sentence(count: int) -> str:
 LABELS: Final[dict[type[kinds.Finding], str]] = {
     kinds.FailedReads: "failed",
     kinds.CpusDiffer: "differ",
+    kinds.MicrocodesDiffer: "microcode",
     kinds.UnknownBits: "unknown",
     kinds.UnlikeItsKind: "unlike",
     kinds.BrokenRule: "broken",
+    kinds.KvmRefuses: "kvm",
+    kinds.FlagDiffers: "kvm",
+    kinds.KvmAnswersOtherwise: "guests",
     kinds.LeftOff: "kvm",
     kinds.Doubted: "kvm",
     kinds.Note: "note",
@@ -133,7 +141,7 @@ def next_step(finding: kinds.Finding) -> str | None:
     return None
 
 
-def sentence(finding: kinds.Finding) -> str:  # noqa: PLR0911 (one a kind)
+def sentence(finding: kinds.Finding) -> str:  # noqa: PLR0911, PLR0912 (one a kind)
     """Say a finding in a sentence, without a capital and without a full stop."""
     cpus = cpulist.describe(finding.cpus)
     match finding:
@@ -145,9 +153,13 @@ def sentence(finding: kinds.Finding) -> str:  # noqa: PLR0911 (one a kind)
             return f"{count(len(msrs), 'MSR')} could not be read on {cpus}: {errno_text(explain(errno))}"
         case kinds.NotCompared():
             return f"{cpus} could not be read, or not wholly" if finding.cpus else "no CPU was read"
-        case kinds.CpusDiffer(host=host, msrs=msrs, features=features):
+        case kinds.CpusDiffer(host=host, msrs=msrs, features=features, kvm=kvm):
             differ = f"{describe_cpus(host, finding.cpus)} differ{'s' * (len(finding.cpus) == 1)}"
-            return f"{differ} in {', '.join(map(msr_name, msrs))} ({', '.join(features) or 'no named feature'})"
+            where = f"{differ} in {', '.join(map(msr_name, msrs))} ({', '.join(features) or 'no named feature'})"
+            return f"{where}: {_taken(msrs, kvm, host.kernel)}"
+        case kinds.MicrocodesDiffer(revisions=revisions):
+            texts = (f"{revision} on {cpulist.describe(of)}" for revision, of in revisions)
+            return f"CPUs have different microcode: {', '.join(texts)}"
         case kinds.UnknownBits(msr=msr, bits=bits):
             return unknown_bits_text(msr, bits)
         case kinds.UnlikeItsKind(platform=platform, found=found):
@@ -161,9 +173,20 @@ def sentence(finding: kinds.Finding) -> str:  # noqa: PLR0911 (one a kind)
         case kinds.Doubted(parameters=parameters):
             off = ", ".join(f"{name}={parameter_text(value)}" for name, value in parameters)
             return f"{off}: whether the CPUs have what is left off is not known"
+        case kinds.FlagDiffers(flag=flag):
+            return f"{cpus} and the others differ in the flag {flag} of /proc/cpuinfo, and KVM refuses CPUs for that"
+        case kinds.KvmAnswersOtherwise(mismatch=mismatch):
+            return mismatch_text(mismatch)
         case kinds.Note(text=text):
             return text
     return _reason(finding, cpus)
+
+
+def _taken(msrs: Sequence[int], kvm: Sequence[Taken], release: str | None) -> str:
+    """Say what KVM does with CPUs that differ, of each MSR if that is not the same of all."""
+    if len(set(kvm)) == 1:
+        return taken_text(kvm[0], release)
+    return "; ".join(f"{msr_name(index)}: {taken_text(each, release)}" for index, each in zip(msrs, kvm, strict=True))
 
 
 def _reason(finding: kinds.Finding, cpus: str) -> str:  # noqa: PLR0911, PLR0912 (one a kind)
@@ -269,13 +292,14 @@ def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:
     lines.append(("cpus", _cpu_counts(inventory)))
     lines += [("failed", text) for text in said.get("failed", ())]
     lines.append(("consistent", _consistency(inventory, said.get("differ", ()))))
-    lines += [(label, text) for label in ("unknown", "unlike", "broken") for text in said.get(label, ())]
+    lines += [(label, text) for label in ("microcode", "unknown", "unlike", "broken") for text in said.get(label, ())]
     lines += [("unnamed", sentence(each)) for each in kinds.unnamed_bits(inventory)]
     lines += [("kvm", text) for text in said.get("kvm", ())]
     if text := module_text(inventory):
         lines.append(("kvm", text))
-    if inventory.nested is not None:
-        lines.append(("guests", guests_text(inventory)))
+    if text := guests_text(inventory):
+        lines.append(("guests", text))
+    lines += [("guests", text) for text in said.get("guests", ())]
     lines += [("profile", _profile(found)) for found in inventory.profiles]
     lines += [("note", text) for text in said.get("note", ())]
     lines.append(("features", _feature_counts(inventory)))
@@ -330,15 +354,25 @@ def module_text(inventory: Inventory) -> str:
 
 
 def guests_text(inventory: Inventory) -> str:
-    """Say what KVM offers to guests."""
-    nested = inventory.nested
-    if nested is None or nested.status is NestedStatus.FAILED:
-        return told(kinds.GuestsNotKnown(errno=nested.errno if nested else None, is_asked=nested is not None))
-    if nested.status is NestedStatus.NOT_OFFERED:
-        return sentence(kinds.GuestsGetNoVmx(is_nested_off=is_nested_off(inventory)))
-    values = list(nested.values.values())
+    """Say what a VM gets, as KVM answered or as is expected; "" if there is no VMX."""
+    found, nested = offer(inventory), inventory.nested
+    if found.source is Known.RECORDED:
+        if nested is not None and nested.status is NestedStatus.NOT_OFFERED:
+            return sentence(kinds.GuestsGetNoVmx(is_nested_off=is_nested_off(inventory)))
+        return f"KVM offers {_of_all(found.features.values())} to guests"
+    texts = [told(kinds.GuestsNotKnown(errno=nested.errno, is_asked=True))] if nested is not None else []
+    if found.source is Known.UNKNOWN:
+        texts.append(f"what a VM gets is not known: {why_text(found, next(iter(FEATURES)))}")
+    elif found.expected is not None:
+        texts.append(f"{_of_all(found.features.values())}, {source_text(found)}")
+    return "; ".join(texts)
+
+
+def _of_all(values: Iterable[bool | None]) -> str:
+    """Count the features that are there, and those of which it is not known."""
+    values = list(values)
     unknown = f", {values.count(None)} not known" if None in values else ""
-    return f"KVM offers {values.count(True)} of {len(values)} features to guests{unknown}"
+    return f"{values.count(True)} of {len(values)} features{unknown}"
 
 
 def _profile(found: Fit) -> str:
@@ -400,14 +434,14 @@ def details(inventory: Inventory, states: CpuStates) -> list[str]:
     return [text for text in texts if text]
 
 
-def _why(why: Why) -> str:
+def _why(why: WhyState) -> str:
     return "" if why is None else "MSR absent" if why is Missing.ABSENT else state_text(why)
 
 
-def feature_details(inventory: Inventory, name: str, why: Attribution | None = None) -> list[str]:
+def feature_details(inventory: Inventory, name: str, found: Offer, why: Attribution | None = None) -> list[str]:
     """Say what remains to be said of a feature: of the CPUs, and if that is something else, of KVM and of guests.
 
-    why: why no CPU has it, as far as the table of real CPUs tells.
+    found: what a VM gets. why: why no CPU has it, as far as the table of real CPUs tells.
     """
     layers = inventory.layers(name)
     texts = details(inventory, layers.hardware)
@@ -415,10 +449,20 @@ def feature_details(inventory: Inventory, name: str, why: Attribution | None = N
         texts.append(text)
     if layers.kvm:
         texts.append(left_off(layers.kvm))
-    is_offered = inventory.nested is not None and inventory.nested.status is NestedStatus.OFFERED
-    if is_offered and layers.guest is not None and layers.guest is not layers.hardware.value:
-        texts.append(offered(layers.guest))
-    return texts
+    return [*texts, *guest_notes(found, name, layers.hardware.value)]
+
+
+def guest_notes(found: Offer, name: str, hardware: bool | None) -> Iterator[str]:
+    """Say whether guests get a feature if that is not what the CPUs have, and why; not of a VM without any VMX."""
+    value = found.features[name]
+    if hardware is None or value is hardware or (value is None and not hardware):
+        return
+    reason = found.reasons.get(name)
+    if reason is None or reason.why not in (Why.NESTED, Why.NOT_LOADED, Why.NOT_OFFERED):
+        because = f": {why_text(found, name)}" if reason else ""
+        yield (f"not known for guests{because}" if value is None else f"{offered(value)}{because}")
+    elif reason.why is Why.NOT_OFFERED:
+        yield offered(False)
 
 
 def parameter_text(value: Parameter) -> str:
