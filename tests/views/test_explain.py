@@ -49,6 +49,10 @@ def test_a_feature_and_its_state() -> None:
           here       differs; CPUs 0-3 off; CPU 4 on
                      bus_lock_detection is missing on CPUs 0-3:
                      IA32_VMX_PROCBASED_CTLS2[62] is 0
+          kvm        uses it since a release after 5.10, at the latest 6.1
+          guests     bus_lock_detection is not given to guests: KVM does not offer it,
+                     up to Linux 7.3.4
+                     expected for Linux 5.10 to 7.3, as the kernel is not known
           for        The host is told when a guest locks the bus, and can slow a VM that
                      disturbs others.
           is         VMM bus-lock detection

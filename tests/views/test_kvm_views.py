@@ -15,6 +15,7 @@ from vmxd.host.kvm_text import KVM_FILE
 from vmxd.host.recording_text import MSR_FILE
 from vmxd.host.scan import scan
 from vmxd.tables import FEATURES
+from vmxd.tables.versions import LINUX
 from vmxd.views.lines import lines_text
 from vmxd.views.metrics import HostCollector, to_text
 from vmxd.views.show import show_lines
@@ -109,7 +110,12 @@ def test_offered() -> None:
     assert {"offered": 1, "not_offered": 0, "failed": 0} == status(NESTED)
     assert {(name,) for name in FEATURES} == values.keys()
     assert (1, 1, 0, 0) == tuple(values[name,] for name in ("ept", "eptp_switching", "vid", "ple"))
-    assert [f"KVM offers 75 of {len(FEATURES)} features to guests"] == words(NESTED, "guests")
+    offered, *otherwise = words(NESTED, "guests")
+    assert f"KVM offers 75 of {len(FEATURES)} features to guests" == offered
+    assert (
+        "IA32_VMX_EXIT_CTLS for guests is 0x007ffdff00036dff, expected 0x007fffff00036dff (bits 0x0000020000000000): "
+        f"a kernel with patches, or newer than Linux {LINUX}"
+    ) in otherwise
 
 
 def test_not_offered(root: Path) -> None:
@@ -129,20 +135,19 @@ def test_failed(root: Path) -> None:
     assert {"offered": 0, "not_offered": 0, "failed": 1} == status(root)
     assert {} == series(root, "vmx_nested_feature")
     assert [
-        (
-            "what KVM offers to guests is not known: /dev/kvm may not be opened by this user (EACCES) "
-            "(hint: run as root or in the group kvm)"
-        )
+        "what KVM offers to guests is not known: /dev/kvm may not be opened by this user (EACCES) "
+        "(hint: run as root or in the group kvm); "
+        f"80 of {len(FEATURES)} features, expected for Linux 6.12"
     ] == words(root, "guests")
     assert ("failed", "EACCES", {}) == tuple(show(root)["nested"][key] for key in ("status", "errno", "msrs"))
 
 
 def test_not_asked(root: Path) -> None:
-    """A host of which nobody asked: no series at all, no line, null."""
+    """A host of which nobody asked: no series at all, null, and what is expected."""
     (root / KVM_FILE).unlink()
 
     assert ({}, {}) == (series(root, "vmx_nested_feature"), status(root))
-    assert [] == words(root, "guests")
+    assert [f"80 of {len(FEATURES)} features, expected for Linux 6.12"] == words(root, "guests")
     assert show(root)["nested"] is None
 
 
@@ -152,7 +157,7 @@ def test_an_msr_that_kvm_refuses_is_unknown(root: Path) -> None:
     (root / KVM_FILE).write_text(text.replace("48c: 0x00000f0106334041", "48c: ENODATA"))
 
     assert ("invvpid",) not in series(root, "vmx_nested_feature")
-    assert [f"KVM offers 61 of {len(FEATURES)} features to guests, 18 not known"] == words(root, "guests")
+    assert [f"KVM offers 61 of {len(FEATURES)} features to guests, 18 not known"] == words(root, "guests")[:1]
     assert {"state": "failed", "errno": "ENODATA"} == show(root)["nested"]["msrs"]["IA32_VMX_EPT_VPID_CAP"]
 
 
@@ -161,7 +166,7 @@ def test_the_features_say_where_guests_differ() -> None:
     lines = lines_text(show_lines(scan(str(NESTED)).inventory)).splitlines()
     rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines if line.startswith("  ")}
 
-    assert "on       left off by KVM (enable_apicv); not offered to guests" == rows["posted_intr"]
+    assert "on       left off by KVM (enable_apicv); not offered to guests: enable_apicv=N" == rows["posted_intr"]
     assert "unknown  not recorded; offered to guests" == rows["eptp_switching"]
     assert "on" == rows["ept"]
 

@@ -74,7 +74,8 @@ cpu         Intel(R) Core(TM) i5-L16G7 CPU @ 1.40GHz, GenuineIntel
             signature 06-8a-01, microcode not recorded, kernel not recorded
 status      unknown: whether VMX may be used is not known: IA32_FEATURE_CONTROL was not recorded
 cpus        5 online (0-4), 5 scanned (0-4)
-consistent  no: CPU 4 differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection)
+consistent  no: CPU 4 differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection): whether KVM refuses the CPU depends on what is not known
+guests      82 of {len(FEATURES)} features, 4 not known, expected for Linux 5.10 to 7.3, as the kernel is not known
 features    100 of {len(FEATURES)} on every CPU, 1 not known
 missing     47 of unknown cause
 fingerprint fa1b6ded4f7d
@@ -116,7 +117,7 @@ IA32_VMX_BASIC                0x480   0x00da050000000013
   vmcs_region_size                    1280
   vmcs_memory_type                    6
   vmcs_32bit_addresses                off
-  dual_monitor                        on
+  dual_monitor                        on       not offered to guests
   ins_outs                            on
   true_ctls                           on
   any_errcode                         off
@@ -210,7 +211,7 @@ IA32_FEATURE_CONTROL           0x3a   differs
         "            enable VT-x in the firmware setup, then power-cycle",
     ] == summary(lines)[3:5]
     differing = "IA32_FEATURE_CONTROL, IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection, vmx_outside_smx)"
-    assert f"consistent  no: CPU 4 differs in {differing}" in summary(lines)
+    assert any(line.startswith(f"consistent  no: CPU 4 differs in {differing}") for line in summary(lines))
 
 
 def test_an_msr_without_a_value_is_shown() -> None:
@@ -290,7 +291,8 @@ def test_kinds_of_core_are_named(tmp_path: Path) -> None:
 
     assert "  bus_lock_detection                  differs  CPUs 0-3 (cpu_atom) off; CPU 4 (cpu_core) on" in lines
     assert "  0x435d6fff00000000  CPU 4 (cpu_core)" in lines
-    assert "consistent  no: CPU 4 (cpu_core) differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection)" in summary(lines)
+    differs = "consistent  no: CPU 4 (cpu_core) differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection): whether KVM"
+    assert any(line.startswith(differs) for line in summary(lines))
 
 
 def test_packages_are_named() -> None:
@@ -376,7 +378,7 @@ def test_json_of_a_choice() -> None:
 def test_long_has_all_names() -> None:
     """--long says what a feature is to the SDM, its bits, and what others call it."""
     expected = [
-        "  pml                                 off",
+        "  pml                                 off      offered to guests: emulated by KVM",
         "      Enable PML: bits 49 (may be 1) and 17 (must be 1)",
         "      pml (cpuinfo), VMX_FEATURE_PAGE_MOD_LOGGING, SECONDARY_EXEC_ENABLE_PML, vmx-pml",
     ]

@@ -359,7 +359,7 @@ def guests_text(inventory: Inventory) -> str:
     if found.source is Known.RECORDED:
         if nested is not None and nested.status is NestedStatus.NOT_OFFERED:
             return sentence(kinds.GuestsGetNoVmx(is_nested_off=is_nested_off(inventory)))
-        return f"KVM offers {_of_all(found.features.values())} to guests"
+        return f"KVM offers {_of_all(found.features.values(), ' to guests')}"
     texts = [told(kinds.GuestsNotKnown(errno=nested.errno, is_asked=True))] if nested is not None else []
     if found.source is Known.UNKNOWN:
         texts.append(f"what a VM gets is not known: {why_text(found, next(iter(FEATURES)))}")
@@ -368,11 +368,11 @@ def guests_text(inventory: Inventory) -> str:
     return "; ".join(texts)
 
 
-def _of_all(values: Iterable[bool | None]) -> str:
+def _of_all(values: Iterable[bool | None], whom: str = "") -> str:
     """Count the features that are there, and those of which it is not known."""
     values = list(values)
     unknown = f", {values.count(None)} not known" if None in values else ""
-    return f"{values.count(True)} of {len(values)} features{unknown}"
+    return f"{values.count(True)} of {len(values)} features{whom}{unknown}"
 
 
 def _profile(found: Fit) -> str:
@@ -455,7 +455,7 @@ def feature_details(inventory: Inventory, name: str, found: Offer, why: Attribut
 def guest_notes(found: Offer, name: str, hardware: bool | None) -> Iterator[str]:
     """Say whether guests get a feature if that is not what the CPUs have, and why; not of a VM without any VMX."""
     value = found.features[name]
-    if hardware is None or value is hardware or (value is None and not hardware):
+    if value is hardware or (value is None and not hardware):
         return
     reason = found.reasons.get(name)
     if reason is None or reason.why not in (Why.NESTED, Why.NOT_LOADED, Why.NOT_OFFERED):
