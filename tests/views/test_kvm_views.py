@@ -135,9 +135,10 @@ def test_failed(root: Path) -> None:
     assert {"offered": 0, "not_offered": 0, "failed": 1} == status(root)
     assert {} == series(root, "vmx_nested_feature")
     assert [
-        "what KVM offers to guests is not known: /dev/kvm may not be opened by this user (EACCES) "
-        "(hint: run as root or in the group kvm); "
-        f"80 of {len(FEATURES)} features, expected for Linux 6.12"
+        (
+            "what KVM offers to guests is not known: /dev/kvm may not be opened by this user (EACCES) "
+            f"(hint: run as root or in the group kvm); 80 of {len(FEATURES)} features, expected for Linux 6.12"
+        )
     ] == words(root, "guests")
     assert ("failed", "EACCES", {}) == tuple(show(root)["nested"][key] for key in ("status", "errno", "msrs"))
 

@@ -68,13 +68,14 @@ def changed(tmp_path: Path, *changes: tuple[str, str]) -> Path:
 
 def test_the_summary_of_an_inconsistent_host() -> None:
     """Lakefield's summary says what it is, why its status is not known, and that CPU 4 differs, in what."""
+    depends = "whether KVM refuses the CPU depends on what is not known"
     expected = f"""\
 host        recording {LAKEFIELD}
 cpu         Intel(R) Core(TM) i5-L16G7 CPU @ 1.40GHz, GenuineIntel
             signature 06-8a-01, microcode not recorded, kernel not recorded
 status      unknown: whether VMX may be used is not known: IA32_FEATURE_CONTROL was not recorded
 cpus        5 online (0-4), 5 scanned (0-4)
-consistent  no: CPU 4 differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection): whether KVM refuses the CPU depends on what is not known
+consistent  no: CPU 4 differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection): {depends}
 guests      82 of {len(FEATURES)} features, 4 not known, expected for Linux 5.10 to 7.3, as the kernel is not known
 features    100 of {len(FEATURES)} on every CPU, 1 not known
 missing     47 of unknown cause

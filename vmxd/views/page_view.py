@@ -54,8 +54,8 @@ class FeatureRow(NamedTuple):
     """One feature.
 
     key: what the filter goes by; on, off, differs or unknown. guests: None where it is not known what a VM gets.
-    is_shown: whether /proc/cpuinfo has it, under this name. places: MSR[bit] with name and with index, for the search. purpose:
-    what it is for, "" of those that matter less.
+    is_shown: whether /proc/cpuinfo has it, under this name. places: MSR[bit] with name and with index, for the search.
+    purpose: what it is for, "" of those that matter less.
     """
 
     name: str
