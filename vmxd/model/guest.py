@@ -400,11 +400,12 @@ def _reasons(view: Expected) -> Iterator[tuple[str, Reason]]:
     asked = view.asked
     has = {name: _KNOWN.get(presence) for name, presence in decode(True, asked.msrs.known).features.items()}
     missing = {name for name, value in view.features.items() if value is False}
+    unknown = _Unknown(view)
     for name, value in view.features.items():
         if value and has[name] is False:
             yield name, Reason(Why.EMULATED)
         elif value is None:
-            yield name, _why_unknown(view, name)
+            yield name, unknown.why(name)
     if view.refusals:
         yield from ((name, Reason(Why.NOT_LOADED, refusals=view.refusals)) for name in missing)
         return
@@ -460,19 +461,31 @@ def _lacking(name: str, has: Mapping[str, bool | None]) -> Reason:
     return Reason(Why.HARDWARE, (name,))
 
 
-def _why_unknown(view: Expected, name: str) -> Reason:
-    """Find out whether the kernel, a parameter, its flags or the CPU leave a feature unknown."""
-    asked = view.asked
-    kernel = asked.kernel
-    if not kernel.certain:
-        first, last = (expect(_at(asked, release)).features[name] for release in (kernel.low, kernel.high))
-        if kernel.too_old or first is not last:
-            points = (since for by, since in _TURNING_POINTS.items() if kernel.low < by <= kernel.high)
-            later = (since for since in points if expect(_at(asked, since.by)).features[name] is last)
-            return Reason(Why.UNKNOWN_KERNEL, since=None if kernel.too_old else next(later, None))
-    unsure = tuple(row.name for row in KVM_PARAMETERS.values() if view.parameters.get(row.name, False) is None)
-    if unsure and expect(_freed(_want(asked, *unsure))).features[name] is not None:
-        return Reason(Why.UNKNOWN_PARAMETER, unsure)
-    if asked.seen.flags and expect(replace(asked, seen=NOTHING_SEEN)).features[name] is not None:
-        return Reason(Why.KERNEL_FLAGS)
-    return Reason(Why.UNKNOWN_HARDWARE)
+class _Unknown:
+    """Finds out whether the kernel, a parameter, its flags or the CPU leave features unknown; each try is made once."""
+
+    def __init__(self, view: Expected) -> None:
+        self._asked = view.asked
+        self._unsure = tuple(
+            row.name for row in KVM_PARAMETERS.values() if view.parameters.get(row.name, False) is None
+        )
+        self._points = [
+            since for by, since in _TURNING_POINTS.items() if self._asked.kernel.low < by <= self._asked.kernel.high
+        ]
+        self._at = functools.cache(lambda release: expect(_at(self._asked, release)).features)
+        self._sure = functools.cache(lambda: expect(_freed(_want(self._asked, *self._unsure))).features)
+        self._bare = functools.cache(lambda: expect(replace(self._asked, seen=NOTHING_SEEN)).features)
+
+    def why(self, name: str) -> Reason:
+        """Name what leaves one feature unknown."""
+        kernel = self._asked.kernel
+        if not kernel.certain:
+            first, last = (self._at(release)[name] for release in (kernel.low, kernel.high))
+            if kernel.too_old or first is not last:
+                later = (since for since in self._points if self._at(since.by)[name] is last)
+                return Reason(Why.UNKNOWN_KERNEL, since=None if kernel.too_old else next(later, None))
+        if self._unsure and self._sure()[name] is not None:
+            return Reason(Why.UNKNOWN_PARAMETER, self._unsure)
+        if self._asked.seen.flags and self._bare()[name] is not None:
+            return Reason(Why.KERNEL_FLAGS)
+        return Reason(Why.UNKNOWN_HARDWARE)
