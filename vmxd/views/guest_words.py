@@ -31,7 +31,7 @@ def taken_text(verdict: Taken, release: str | None) -> str:
 _TAKEN: Final = {
     Taken.UNNOTICED: "KVM uses it and does not compare it, so that what the CPU lacks fails later",
     Taken.IRRELEVANT: "KVM does not use it",
-    Taken.DEPENDS: "whether KVM refuses the CPU depends on what is not known",
+    Taken.DEPENDS: "KVM may refuse the CPU",
 }
 
 
