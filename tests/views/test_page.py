@@ -154,8 +154,7 @@ def test_lakefield() -> None:
     page = render(LAKEFIELD_HOST)
 
     assert any(
-        "CPU 4 differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection): KVM may" in text
-        for text in page.texts["li"]
+        "CPU 4 differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection): KVM may" in text for text in page.texts["li"]
     )
     assert {"CPUs 0-3 off", "CPU 4 on"} <= set(page.texts["small"])
     assert {"0x035d6fff00000000", "0x435d6fff00000000"} <= set(page.texts["code"])

@@ -76,7 +76,7 @@ cpu         Intel(R) Core(TM) i5-L16G7 CPU @ 1.40GHz, GenuineIntel
 status      unknown: whether VMX may be used is not known: IA32_FEATURE_CONTROL was not recorded
 cpus        5 online (0-4), 5 scanned (0-4)
 consistent  no: CPU 4 differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection): {depends}
-guests      82 of {len(FEATURES)} features, 4 not known, expected for Linux 5.10 to 7.3, as the kernel is not known
+guests      82 of {len(FEATURES)} features, 4 not known, expected for Linux 5.10 to 7.3
 features    100 of {len(FEATURES)} on every CPU, 1 not known
 missing     47 of unknown cause
 fingerprint fa1b6ded4f7d

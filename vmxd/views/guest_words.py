@@ -105,8 +105,8 @@ def _series(release: Release) -> str:
     return f"{release[0]}.{release[1]}"
 
 
-def source_text(found: Offer) -> str:
-    """Say how it is known what a VM gets."""
+def source_text(found: Offer, *, brief: bool = False) -> str:
+    """Say how it is known what a VM gets; brief: beside what is known of the kernel."""
     if found.source is Source.RECORDED:
         return "as KVM answered"
     kernel = parse_release(found.kernel)
@@ -115,7 +115,7 @@ def source_text(found: Offer) -> str:
     elif kernel.text:
         of = f"Linux {kernel.text}"
     else:
-        of = f"Linux {_series(OLDEST)} to {_series(NEWEST)}, as the kernel is not known"
+        of = f"Linux {_series(OLDEST)} to {_series(NEWEST)}" + ("" if brief else ", as the kernel is not known")
     return f"expected for {of}" + (f" with {_settings(found.wanted)}" if found.wanted else "")
 
 

@@ -364,7 +364,7 @@ def guests_text(inventory: Inventory) -> str:
     if found.source is Known.UNKNOWN:
         texts.append(f"what a VM gets is not known: {why_text(found, next(iter(FEATURES)))}")
     elif found.expected is not None:
-        texts.append(f"{_of_all(found.features.values())}, {source_text(found)}")
+        texts.append(f"{_of_all(found.features.values())}, {source_text(found, brief=True)}")
     return "; ".join(texts)
 
 
