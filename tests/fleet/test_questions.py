@@ -212,6 +212,9 @@ def test_diff_of_kernels(prometheus: Served) -> None:
     assert ["KVM offers it since 6.18, this is 6.12"] == found["why"]["any_errcode"]
     assert (found["features"], found["why"]) == (expected["features"], expected["why"])
     assert {"a": "yes", "b": "no"} == document(both, "diff")["features"]["entry_load_cet"]
+    old = recorded("diff", "sapphirerapids", "--kernel", "4.18.0-553.el8")
+    assert (2, "") == (old.returncode, old.stdout)
+    assert "Linux 4.18.0-553.el8 is older than 5.10" in old.stderr
 
 
 def test_diff_says_what_it_cannot_compare() -> None:

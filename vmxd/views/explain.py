@@ -168,8 +168,8 @@ def state_here(feature: Feature, inventory: Inventory) -> Iterator[Said]:
     if answer.offer and answer.offer.expected:
         reason = answer.offer.reasons.get(feature.name)
         if answer.holds and reason:
-            yield "", reason_text(reason, answer.offer.kernel)
-        yield "", source_text(answer.offer)
+            yield "guests", reason_text(reason, answer.offer.kernel)
+        yield "guests", source_text(answer.offer)
 
 
 # MSRs -------------------------------------------------------------------------------------------------------------

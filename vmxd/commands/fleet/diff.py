@@ -23,7 +23,7 @@ from vmxd.commands.fleet.options import (
 )
 from vmxd.commands.output import say
 from vmxd.commands.parser import Commands, parameter_option
-from vmxd.errors import UsageError
+from vmxd.errors import UsageError, VmxdError
 from vmxd.fleet.api import Api
 from vmxd.fleet.diff import Side, compare
 from vmxd.fleet.guests import as_guests
@@ -118,6 +118,10 @@ def _asked(side: Side, *asked: WhatIf) -> list[Side]:
     """Return what a VM gets on hosts if these were otherwise; hosts of which too little is known are left out."""
     sides = [(what_if, as_guests(side.hosts, what_if)) for what_if in asked]
     dark = {host.name for _, hosts in sides for host in hosts if host.kind is None or host.failed}
+    if len(dark) == len(side.hosts):
+        reason = next((host.reason for _, hosts in sides for host in hosts if host.kind is None and host.reason), "")
+        hint = reason or "vmxd fleet summary says why"
+        raise VmxdError("nothing, or too little, is known of what guests get on any of these hosts", hint)
     if dark:
         say([f"nothing, or too little, is known of {hosts_text(len(dark))}, left out: {some(sorted(dark), 3)}"])
     return [
