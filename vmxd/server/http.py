@@ -274,8 +274,12 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._buffer.clear()
         self._discarded = 0
         self._set_deadline(LINGER_SECONDS)
-        self._transport.write_eof()
-        self._transport.resume_reading()
+        try:
+            self._transport.write_eof()
+        except OSError:  # the client has reset the connection, which asyncio has not read yet
+            self.abort()
+        else:
+            self._transport.resume_reading()
 
 
 def _is_too_large(head: bytes) -> bool:
