@@ -51,9 +51,8 @@ def build_script(arguments: Sequence[str]) -> bytes:
 def _archive() -> bytes:
     output = io.BytesIO()
     with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        archive.writestr("__main__.py", _MAIN)
-        for name, source in _sources(importlib.resources.files("vmxd"), "vmxd"):
-            archive.writestr(name, source)
+        for name, source in (("__main__.py", _MAIN), *_sources(importlib.resources.files("vmxd"), "vmxd")):
+            archive.writestr(zipfile.ZipInfo(name), source, zipfile.ZIP_DEFLATED)  # without the time: equal bytes
     return output.getvalue()
 
 
