@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from vmxd.commands import EXIT_CANNOT_TELL, EXIT_FINE, EXIT_NO
 from vmxd.commands.output import say, terminal_width, write, write_lines
 from vmxd.commands.parser import Commands, host_options, profile_options, what_if_options
 from vmxd.commands.profiles import chosen_profiles
 from vmxd.commands.scanning import scan_chosen
-from vmxd.commands.vms import vm_option
+from vmxd.commands.vms import chosen_vms, vm_option
 from vmxd.errors import UsageError, VmxdError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from vmxd.model.answers import View
-    from vmxd.model.profiles import Profile
+from vmxd.model import answers
+from vmxd.model.answers import View
+from vmxd.model.offer import WhatIf
+from vmxd.model.profiles import QEMU_PREFIX, Profile, cpu_model_profile, find_profile
+from vmxd.model.starts import starts
+from vmxd.tables.cpu_models import CPU_MODELS, features_of
+from vmxd.tables.find import find_feature
+from vmxd.views.check import answers_document, check_lines
+from vmxd.views.json import to_json
+from vmxd.views.lines import table
+from vmxd.views.nagios import CODES, UNKNOWN, nagios_error, nagios_text
 
 _EPILOG: Final = """
 examples:
@@ -93,7 +99,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the answers. Raises VmxdError; a monitor is told on standard output, as by its own plugins."""
     if arguments.format != "nagios":
         return _run(arguments)
-    from vmxd.views.nagios import UNKNOWN, nagios_error
 
     try:
         return _run(arguments)
@@ -104,14 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     """Print the answers, and return the exit code of their form. Raises VmxdError."""
-    from vmxd.model import answers
-    from vmxd.model.offer import WhatIf
-    from vmxd.views.check import answers_document, check_lines
-
     if arguments.list_profiles or arguments.list_cpu_models:
         return _list(arguments)
-    from vmxd.commands.vms import chosen_vms
-    from vmxd.model.starts import starts
 
     asked = list(_asked(arguments))
     vms = chosen_vms(arguments.vms)
@@ -138,13 +137,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.usable or both:
         found.append(answers.usable(inventory))
     if arguments.format == "nagios":
-        from vmxd.views.nagios import CODES, nagios_text
-
         write(nagios_text(found).encode())
         return CODES[answers.overall(found)]
     if arguments.json:
-        from vmxd.views.json import to_json
-
         write(to_json(answers_document(inventory, found)).encode())
     else:
         write_lines(check_lines(found, terminal_width()))
@@ -153,16 +148,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _view_of(question: str) -> View:
     """Choose whose features a question is about: a CPU model is what a guest is to be."""
-    from vmxd.model.answers import View
-
     return View.GUEST if question == "cpu-model" else View.HARDWARE
 
 
 def _asked(arguments: argparse.Namespace) -> Iterator[tuple[str, Profile]]:
     """Yield what is asked for as sets of features, each with the flag's name; a feature is a set of its own."""
-    from vmxd.model.profiles import QEMU_PREFIX, Profile, cpu_model_profile, find_profile
-    from vmxd.tables.find import find_feature
-
     for text in ",".join(arguments.require).split(",") if arguments.require else ():
         if not text.strip():
             raise UsageError("--require names nothing between two commas", "as in --require ept,vpid")
@@ -178,8 +168,6 @@ def _asked(arguments: argparse.Namespace) -> Iterator[tuple[str, Profile]]:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from vmxd.views.lines import table
-
     lines: list[tuple[str, str]] = []
     if arguments.list_profiles:
         profiles: Iterable[Profile] = chosen_profiles(arguments.profile_dirs, arguments.profiles)
@@ -187,8 +175,6 @@ def _list(arguments: argparse.Namespace) -> int:
             (each.name, f"{len(each.features)} features; {each.description or 'no description'}") for each in profiles
         ]
     if arguments.list_cpu_models:
-        from vmxd.tables.cpu_models import CPU_MODELS, features_of
-
         for model in CPU_MODELS:
             counts = dict.fromkeys(str(len(features_of(model, version))) for version in range(1, model.versions + 1))
             also = "".join(f", -v{version} also {alias}" for alias, version in model.aliases.items())

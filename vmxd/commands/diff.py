@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from typing import TYPE_CHECKING
 
 from vmxd.commands import EXIT_CANNOT_TELL, EXIT_FINE, EXIT_NO
 from vmxd.commands.output import say, terminal_width, write, write_lines
 from vmxd.commands.parser import Commands
-
-if TYPE_CHECKING:
-    from vmxd.views.diff import Side
+from vmxd.host.scan import scan
+from vmxd.model.difference import host_difference
+from vmxd.views.diff import Side, diff_document, diff_lines
+from vmxd.views.json import to_json
 
 _EPILOG = """exit codes:
   0  no feature and no value of an MSR differs
@@ -56,14 +56,9 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what differs. Raises VmxdError."""
-    from vmxd.model.difference import host_difference
-    from vmxd.views.diff import diff_document, diff_lines
-
     one, other = (_side(text, nested=arguments.nested) for text in (arguments.one, arguments.other))
     found = host_difference(one.inventory, other.inventory)
     if arguments.json:
-        from vmxd.views.json import to_json
-
         write(to_json(diff_document(one, other, found)).encode())
     else:
         write_lines(diff_lines(one, other, found, terminal_width()))
@@ -72,9 +67,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _side(text: str, *, nested: bool) -> Side:
     """Scan a host, or one CPU of it if the text ends in # and a number and is no directory itself."""
-    from vmxd.host.scan import scan
-    from vmxd.views.diff import Side
-
     match = None if os.path.isdir(text) else re.fullmatch(r"(.+)#([0-9]{1,5})", text, re.ASCII)
     root, cpu = (match[1], int(match[2])) if match else (text, None)
     inventory = scan(root, None if cpu is None else (cpu,), nested=nested).inventory

@@ -5,19 +5,24 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vmxd.commands import EXIT_FINE
 from vmxd.commands.output import say, terminal_width, write, write_lines
 from vmxd.commands.parser import Commands, host_options
 from vmxd.commands.scanning import scan_chosen
 from vmxd.errors import UsageError
-
-if TYPE_CHECKING:
-    from vmxd.model.inventory import Inventory
-    from vmxd.pasted.findings import Finding
-    from vmxd.tables import Feature
-    from vmxd.tables.rows import Msr
+from vmxd.model.inventory import Inventory
+from vmxd.pasted.findings import Finding, Lacking, Named
+from vmxd.pasted.formats import FORMS, glean
+from vmxd.pasted.text import TEXT_MAX
+from vmxd.tables import MSR_BY_INDEX, Feature
+from vmxd.tables.find import GROUPS, find_feature, find_group, find_msr, find_uses, split_names
+from vmxd.tables.rows import Msr
+from vmxd.views.explain import WIDTH, block_lines, name_lines
+from vmxd.views.explain_json import explain_document
+from vmxd.views.json import to_json
+from vmxd.views.pasted import needs_host, pasted_blocks
 
 _SHOWN: Final = 60
 
@@ -69,8 +74,6 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Explain. Raises UsageError for what is not recognised, VmxdError where the host cannot be read."""
-    from vmxd.views.explain import WIDTH, block_lines, name_lines
-
     piped = arguments.names == ["-"]
     names = _standard_input() if piped else arguments.names
     width = min(WIDTH, terminal_width() or WIDTH)
@@ -78,9 +81,6 @@ def run(arguments: argparse.Namespace) -> int:
     if findings and not piped:
         _refuse_both(names)
     if arguments.json:
-        from vmxd.views.explain_json import explain_document
-        from vmxd.views.json import to_json
-
         if findings:
             raise UsageError("what was pasted has no JSON", "--json is for features and MSRs by name")
         subjects = _subjects(names, piped=piped)
@@ -89,8 +89,6 @@ def run(arguments: argparse.Namespace) -> int:
         subjects = _subjects(names, piped=piped)
         write_lines(name_lines(subjects, _scan(arguments), width))
     else:
-        from vmxd.views.pasted import needs_host, pasted_blocks
-
         arguments.nested = True  # what libvirt and QEMU ask KVM for
         inventory = _scan(arguments) if needs_host(findings) else None
         write_lines(block_lines(pasted_blocks(findings, inventory), inventory, width))
@@ -99,9 +97,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _understood(names: Sequence[str]) -> Sequence[Finding]:
     """Return what is understood of a pasted text, nothing of what is names."""
-    from vmxd.pasted.findings import Lacking, Named
-    from vmxd.pasted.formats import glean
-
     if [name.casefold() for name in names] in (["vmx"], ["vt-x"]):
         return (Lacking((Named("vmx", None),)),)
     return glean("\n".join(names)) or (glean(" ".join(names)) if len(names) > 1 else ())
@@ -109,17 +104,12 @@ def _understood(names: Sequence[str]) -> Sequence[Finding]:
 
 def _refuse_both(names: Sequence[str]) -> None:
     """Raise UsageError if some arguments are pasted texts and others names: neither is to be lost."""
-    from vmxd.pasted.formats import glean
-    from vmxd.tables.find import find_group, find_msr, find_uses
-
     alone = [name for name in names if glean(name)]
     if alone and any(find_uses(name) or find_group(name) or find_msr(name) for name in names if name not in alone):
         raise UsageError("feature names and what was pasted stand side by side", "explain them one after the other")
 
 
 def _standard_input() -> list[str]:
-    from vmxd.pasted.text import TEXT_MAX
-
     lines = sys.stdin.buffer.read(TEXT_MAX + 1).decode(errors="replace").splitlines()
     if not any(line.strip() for line in lines):
         raise _unrecognised("", piped=True)
@@ -134,8 +124,6 @@ def _scan(arguments: argparse.Namespace) -> Inventory:
 
 def _subjects(names: Sequence[str], *, piped: bool) -> list[Feature | Msr]:
     """Find the features and MSRs of names, each once; of a name that several features have, all."""
-    from vmxd.tables.find import split_names
-
     if piped and any(_is_text(name) for name in names):
         raise _unrecognised(" ".join(names), piped=True)
     return list(dict.fromkeys(subject for name in split_names(names) for subject in _called(name)))
@@ -146,9 +134,6 @@ def _is_text(name: str) -> bool:
 
 
 def _called(name: str) -> Iterable[Feature | Msr]:
-    from vmxd.tables import MSR_BY_INDEX, find_uses
-    from vmxd.tables.find import GROUPS, find_feature, find_group, find_msr
-
     if found := find_uses(name):
         return found
     if group := find_group(name):
@@ -161,7 +146,5 @@ def _called(name: str) -> Iterable[Feature | Msr]:
 
 
 def _unrecognised(text: str, *, piped: bool) -> UsageError:
-    from vmxd.pasted.formats import FORMS
-
     shown = "what was pasted" if piped else repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
     return UsageError(f"{shown} has nothing about VMX in it" if text else "there is nothing to explain", FORMS)

@@ -8,6 +8,11 @@ from typing import Final
 from vmxd.commands import EXIT_FINE
 from vmxd.commands.output import terminal_width, write, write_lines
 from vmxd.commands.parser import Commands
+from vmxd.tables import FEATURES
+from vmxd.tables.find import find_feature, split_names
+from vmxd.tables.versions import SOURCES
+from vmxd.views.features import feature_lines
+from vmxd.views.json import tables_document, to_json
 
 _EPILOG: Final = """
 examples:
@@ -45,18 +50,11 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the features. Raises UsageError for a name that no feature has."""
-    from vmxd.tables import FEATURES
-    from vmxd.tables.find import find_feature, split_names
-    from vmxd.tables.versions import SOURCES
-    from vmxd.views.features import feature_lines
-
     if arguments.sources:
         write("".join(f"{name} {version}\n" for name, version in SOURCES.items()).encode())
         return EXIT_FINE
     chosen = [find_feature(name) for name in split_names(arguments.names)] or list(FEATURES.values())
     if arguments.json:
-        from vmxd.views.json import tables_document, to_json
-
         write(to_json(tables_document(chosen)).encode())
     else:
         write_lines(feature_lines(chosen, terminal_width()))

@@ -9,6 +9,11 @@ from vmxd.commands.output import terminal_width, write, write_lines
 from vmxd.commands.parser import Commands, host_options, profile_options
 from vmxd.commands.profiles import chosen_profiles
 from vmxd.commands.scanning import scan_chosen
+from vmxd.model.profiles import find_profile
+from vmxd.tables.find import find_rows, split_names
+from vmxd.views.json import inventory_document, to_json
+from vmxd.views.overview import overview_lines
+from vmxd.views.show import choose, show_lines
 
 _EPILOG = """groups, beside MSRs by name or index (misc, IA32_VMX_EXIT_CTLS, 0x48b):
   pin, primary, secondary, tertiary   pin-based and processor-based controls
@@ -68,10 +73,6 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the host. Raises VmxdError."""
-    from vmxd.model.profiles import find_profile
-    from vmxd.tables.find import find_rows, split_names
-    from vmxd.views.show import choose, show_lines
-
     chosen = frozenset().union(*map(find_rows, split_names(arguments.names))) if arguments.names else None
     width = terminal_width()
     chooses = arguments.names or arguments.only or arguments.all or arguments.long or arguments.json
@@ -85,12 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
         found = choose(inventory, arguments.only)
         chosen = found if chosen is None else chosen & found
     if arguments.json:
-        from vmxd.views.json import inventory_document, to_json
-
         write(to_json(inventory_document(inventory, chosen)).encode())
     elif is_overview and width is not None:
-        from vmxd.views.overview import overview_lines
-
         write_lines(overview_lines(inventory, width))
     else:
         write_lines(show_lines(inventory, chosen, long=arguments.long, width=width))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vmxd.commands.output import say
 from vmxd.errors import UsageError
-
-if TYPE_CHECKING:
-    import argparse
-
-    from vmxd.model.starts import Needs
-    from vmxd.pasted.findings import Vm
+from vmxd.model.starts import Needs
+from vmxd.pasted.findings import Vm
+from vmxd.pasted.formats import glean
+from vmxd.pasted.vm import Exposes, exposes, needs
+from vmxd.tables.cpu_models import find_cpu_model
+from vmxd.tables.versions import QEMU
 
 _FILE_MAX: Final = 4 << 20
 """Bytes; the domain XML of a VM has some thousand."""
@@ -38,7 +39,6 @@ def chosen_vms(texts: Sequence[str]) -> list[Needs]:
     """Return what each VM takes, and say what is not judged of it. Raises UsageError."""
     if not texts:
         return []
-    from vmxd.pasted.vm import needs
 
     found = [named for text in texts for named in _read(text)]
     say([NOT_JUDGED, *notes_on(found)])
@@ -47,10 +47,6 @@ def chosen_vms(texts: Sequence[str]) -> list[Needs]:
 
 def notes_on(vms: Iterable[tuple[str, Vm]]) -> Iterator[str]:
     """Say which VMs depend on the host, get no VMX, or have a model that is not known."""
-    from vmxd.pasted.vm import Exposes, exposes
-    from vmxd.tables.cpu_models import find_cpu_model
-    from vmxd.tables.versions import QEMU
-
     for name, vm in vms:
         if exposes(vm) is Exposes.NO:
             yield f"{name} gets no VMX: it does not ask for it, so it starts wherever the rest of its CPU allows it"
@@ -62,9 +58,6 @@ def notes_on(vms: Iterable[tuple[str, Vm]]) -> Iterator[str]:
 
 def read_vms(text: str) -> tuple[Vm, ...]:
     """Return the CPU of each VM in a text, none if there is none. Raises UsageError for a text that is too long."""
-    from vmxd.pasted.findings import Vm
-    from vmxd.pasted.formats import glean
-
     return tuple(each for each in glean(text) if isinstance(each, Vm))
 
 
@@ -99,6 +92,4 @@ def _read(text: str) -> Iterator[tuple[str, Vm]]:
 
 def _is_model(found: Sequence[Vm]) -> bool:
     """Whether what was typed names a CPU: a mode, a model with VMX, or anything with features."""
-    from vmxd.tables.cpu_models import find_cpu_model
-
     return any(vm.mode or vm.require or vm.disable or find_cpu_model(vm.model) for vm in found)
