@@ -51,7 +51,7 @@ def build_script(arguments: Sequence[str]) -> bytes:
 def _archive() -> bytes:
     output = io.BytesIO()
     with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, source in (("__main__.py", _MAIN), *_sources(importlib.resources.files("vmxd"), "vmxd")):
+        for name, source in (("__main__.py", _MAIN.encode()), *_sources(importlib.resources.files("vmxd"), "vmxd")):
             archive.writestr(zipfile.ZipInfo(name), source, zipfile.ZIP_DEFLATED)  # without the time: equal bytes
     return output.getvalue()
 
