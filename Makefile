@@ -1,4 +1,5 @@
 # make run    set up, and serve this host's metrics (the bundled recording where this host has no readable VMX MSRs)
+# make demo   twenty recorded hosts, a Prometheus with rules and a past, an Alertmanager, and a tour of five commands, on 127.0.0.1
 # make test   set up, and test the code, with linters and one real Prometheus; as root, apt installs the tools that are missing
 # make test-packaging  test what is shipped and what it is put into: deb, rpm, wheel, zipapp, container, Ansible, Kubernetes,
 #             dashboards, VictoriaMetrics, pages in a browser, the documentation as a site
@@ -33,7 +34,7 @@ else
 INSTALL = $(PIP) install --editable
 endif
 
-.PHONY: run test test-packaging test-wheel test-machine verification deb dist pyz release release-check pins bench bench-fleet generated platforms docs \
+.PHONY: run demo test test-packaging test-wheel test-machine verification deb dist pyz release release-check pins bench bench-fleet generated platforms docs \
   screenshots clean
 
 $(READY): pyproject.toml vmxd/__init__.py
@@ -56,6 +57,10 @@ run: $(READY)
 	else \
 	  exec $(VENV)/bin/vmxd serve --web.listen-address=$(LISTEN); \
 	fi
+
+demo: $(READY)
+	@tests/install-tools demo
+	@$(VENV)/bin/python -m bench.fleet.demo $(DEMO_ARGS)
 
 test: $(TESTED)
 	tests/install-tools

@@ -7,6 +7,7 @@ import http.client
 import itertools
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -37,6 +38,17 @@ class Answer:
     series: list[dict[str, Any]]
     seconds: float
     cpu: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where Prometheus listens, 0: on any port; and the Alertmanager that it tells, 0: there is none."""
+
+    prometheus: int = 0
+    alertmanager: int = 0
+
+
+ANY_PORTS: Final = Ports()
 
 
 class Engine:
@@ -135,6 +147,7 @@ def prometheus(
     scrape_configs: Sequence[Mapping[str, Any]],
     rule_files: Sequence[Path] = RULE_FILES,
     evaluation_interval: str = "1m",
+    ports: Ports = ANY_PORTS,
 ) -> Iterator[Engine]:
     """Run Prometheus with its storage in a directory, until the block ends."""
     config = {
@@ -142,15 +155,18 @@ def prometheus(
         "scrape_configs": list(scrape_configs),
         "rule_files": [str(path) for path in rule_files],
     }
+    if ports.alertmanager:
+        told = [{"static_configs": [{"targets": [f"127.0.0.1:{ports.alertmanager}"]}]}]
+        config["alerting"] = {"alertmanagers": told}
     (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
-    port = free_port()
+    port = ports.prometheus or free_port()
     command = (
-        _program("prometheus", "prometheus"),
+        program("prometheus", "prometheus"),
         f"--config.file={directory / 'prometheus.yml'}",
         f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
     )
-    with _running(directory / "prometheus.log", command, port, "/-/ready") as process:
+    with running(directory / "prometheus.log", command, port, "/-/ready") as process:
         yield Engine("prometheus", port, process, port)
 
 
@@ -166,7 +182,7 @@ def victoria_metrics(
     port, rules_port, alerts_port = free_port(), free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
     database = (
-        _program("victoria-metrics", "victoria-metrics"),
+        program("victoria-metrics", "victoria-metrics"),
         f"-storageDataPath={directory / 'victoria'}",
         f"-promscrape.config={directory / 'scrape.yml'}",
         f"-httpListenAddr=127.0.0.1:{port}",
@@ -176,7 +192,7 @@ def victoria_metrics(
         "-search.maxQueryDuration=10m",  # for what the rules avoid
     )
     rules = (
-        _program("vmalert", "victoria-metrics"),
+        program("vmalert", "victoria-metrics"),
         *(f"-rule={path}" for path in rule_files),
         f"-evaluationInterval={evaluation_interval}",
         f"-datasource.url={url}",
@@ -184,25 +200,53 @@ def victoria_metrics(
         f"-notifier.url=http://127.0.0.1:{alerts_port}",
         f"-httpListenAddr=127.0.0.1:{rules_port}",
     )
-    (directory / "alertmanager.yml").write_text(
-        yaml.safe_dump({"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]})
-    )
-    alertmanager = (
-        _program("prometheus-alertmanager", "prometheus-alertmanager"),
-        f"--config.file={directory / 'alertmanager.yml'}",
-        f"--storage.path={directory / 'alertmanager'}",
-        f"--web.listen-address=127.0.0.1:{alerts_port}",
-        "--cluster.listen-address=",
-    )
     with (
-        _running(directory / "victoria.log", database, port, "/health") as process,
-        _running(directory / "alertmanager.log", alertmanager, alerts_port, "/-/ready"),
-        _running(directory / "vmalert.log", rules, rules_port, "/health"),
+        running(directory / "victoria.log", database, port, "/health") as process,
+        alertmanager(directory, alerts_port),
+        running(directory / "vmalert.log", rules, rules_port, "/health"),
     ):
         yield Engine("victoria-metrics", port, process, rules_port)
 
 
-def _program(name: str, package: str) -> str:
+@contextlib.contextmanager
+def alertmanager(directory: Path, port: int) -> Iterator[None]:
+    """Run an Alertmanager that tells nobody, until the block ends."""
+    (directory / "alertmanager.yml").write_text(
+        yaml.safe_dump({"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]})
+    )
+    command = (
+        program("prometheus-alertmanager", "prometheus-alertmanager"),
+        f"--config.file={directory / 'alertmanager.yml'}",
+        f"--storage.path={directory / 'alertmanager'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    )
+    with running(directory / "alertmanager.log", command, port, "/-/ready"):
+        yield
+
+
+def hurried_rules(directory: Path, interval: str = "1s") -> list[Path]:
+    """Write the rule files as they are, but with one interval for all and alerts that do not wait."""
+    paths = []
+    for path in RULE_FILES:
+        text = re.sub(r"interval: \d+m", f"interval: {interval}", path.read_text())
+        paths.append(directory / path.name)
+        paths[-1].write_text(re.sub(r"for: \d+[mh]", "for: 0s", text))
+    return paths
+
+
+def samples(text: str, labels: Mapping[str, str], at: int) -> Iterator[str]:
+    """Yield the samples of a page with a target's labels and a time, as OpenMetrics has them."""
+    given = ",".join(f'{name}="{value}"' for name, value in labels.items())
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            key, _, value = line.rpartition(" ")
+            name, brace, own = key.partition("{")
+            yield f"{name}{{{own.removesuffix('}') + ',' if brace else ''}{given}}} {value} {at}\n"
+
+
+def program(name: str, package: str) -> str:
+    """Find a program. Raises FileNotFoundError with the package that has it."""
     path = shutil.which(name)
     if path is None:
         raise FileNotFoundError(f"{name} is missing; apt-get install {package}")
@@ -210,7 +254,8 @@ def _program(name: str, package: str) -> str:
 
 
 @contextlib.contextmanager
-def _running(log: Path, command: Sequence[str], port: int, ready: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(log: Path, command: Sequence[str], port: int, ready: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server until the block ends. Raises RuntimeError with its log if it does not get ready."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, "TZ": "UTC"}

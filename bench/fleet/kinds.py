@@ -65,13 +65,14 @@ class Page:
 def page(kind: Kind) -> Page:
     """Return what a vmxd on a host of this kind serves; rendered once."""
     begin = time.perf_counter()
-    inventory = take_inventory(_set_up(kind, read_host(str(HOSTS / kind.recording), nested=True)), builtin_profiles())
+    inventory = take_inventory(set_up(kind, read_host(str(HOSTS / kind.recording), nested=True)), builtin_profiles())
     fixed = render_metrics(Scan(inventory, time.perf_counter() - begin), Format.TEXT)
     text = fixed + LiveCollector(stale=kind.stale).render(Format.TEXT)
     return Page(text, gzip.compress(text, mtime=0))
 
 
-def _set_up(kind: Kind, host: Host) -> Host:
+def set_up(kind: Kind, host: Host) -> Host:
+    """Make a recorded host one of a kind."""
     readings = {index: dict(column) for index, column in host.readings.items()}
     if IA32_FEATURE_CONTROL not in readings and readings:
         readings[IA32_FEATURE_CONTROL] = dict.fromkeys(host.online, LOCKED_ON)

@@ -190,5 +190,5 @@ def prometheus_below(prefix: str, directory: Path) -> Iterator[str]:
         f"--web.listen-address=127.0.0.1:{port}",
         f"--web.route-prefix={prefix}",
     )
-    with engines._running(directory / "log", command, port, f"{prefix}/-/ready"):
+    with engines.running(directory / "log", command, port, f"{prefix}/-/ready"):
         yield f"http://127.0.0.1:{port}"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from bench.fleet.engines import samples
 from bench.fleet.kinds import POSTED_INTERRUPTS, Kind, page
 from tests.helpers.support import ALL_HOSTS, HOSTS
 from vmxd.commands.profiles import builtin_profiles
@@ -37,10 +38,10 @@ def openmetrics() -> Iterator[str]:
     for name in ALL_HOSTS:
         inventory = scan(str(HOSTS / name), profiles=builtin_profiles()).inventory
         text = to_text(HostCollector(inventory)).decode()
-        yield from samples(text, {"instance": name, "cluster": "recordings"}, THEN)
-        yield from samples('up 1\nvmxd_build_info{version="1"} 1\n', {"instance": name, "cluster": "recordings"}, THEN)
+        yield from _samples(text, {"instance": name, "cluster": "recordings"}, THEN)
+        yield from _samples('up 1\nvmxd_build_info{version="1"} 1\n', {"instance": name, "cluster": "recordings"}, THEN)
     down = {"instance": "down", "cluster": "recordings"}
-    yield from samples("up 0\n", down, THEN)
+    yield from _samples("up 0\n", down, THEN)
     yield from _twins()
     yield from _aging()
     yield "# EOF\n"
@@ -49,12 +50,12 @@ def openmetrics() -> Iterator[str]:
 def _twins() -> Iterator[str]:
     """Two hosts of one name in two pools, and one that two replicas of a Prometheus see, and two jobs."""
     for pool, kind in (("a", BEFORE), ("b", AFTER)):
-        yield from samples(text_of(kind), {"instance": "twin:10480", "cluster": pool}, THEN)
+        yield from _samples(text_of(kind), {"instance": "twin:10480", "cluster": pool}, THEN)
     for replica in "01":
         labels = {"instance": "seen-twice:10480", "cluster": "c", "prometheus_replica": f"prometheus-{replica}"}
-        yield from samples(text_of(BEFORE), labels, THEN)
+        yield from _samples(text_of(BEFORE), labels, THEN)
     for job in ("vmxd", "node"):
-        yield from samples(text_of(BEFORE), {"instance": "two-jobs:10480", "cluster": "c", "job": job}, THEN)
+        yield from _samples(text_of(BEFORE), {"instance": "two-jobs:10480", "cluster": "c", "job": job}, THEN)
 
 
 def _aging() -> Iterator[str]:
@@ -65,7 +66,7 @@ def _aging() -> Iterator[str]:
             text = text_of(BEFORE if at < UPDATED else AFTER)
             needed = "".join(line for line in text.splitlines(keepends=True) if _NEEDED.match(line))
             apicv = f'vmx_kvm_parameter{{parameter="enable_apicv"}} {at < UPDATED:d}\n'
-            yield from samples(needed + kernel + apicv, labels, at)
+            yield from _samples(needed + kernel + apicv, labels, at)
 
 
 def text_of(kind: Kind) -> str:
@@ -73,11 +74,5 @@ def text_of(kind: Kind) -> str:
     return page(kind).text.decode()
 
 
-def samples(text: str, labels: Mapping[str, str], at: int) -> Iterator[str]:
-    """Yield the samples of a page with a target's labels and a time."""
-    given = ",".join(f'{name}="{value}"' for name, value in {"job": "vmxd", **labels}.items())
-    for line in text.splitlines():
-        if line and not line.startswith("#"):
-            key, _, value = line.rpartition(" ")
-            name, brace, own = key.partition("{")
-            yield f"{name}{{{own.removesuffix('}') + ',' if brace else ''}{given}}} {value} {at}\n"
+def _samples(text: str, labels: Mapping[str, str], at: int) -> Iterator[str]:
+    return samples(text, {"job": "vmxd", **labels}, at)

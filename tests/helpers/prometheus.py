@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any, Final, TypeVar
 import yaml
 
 from bench.fleet import engines
-from bench.fleet.engines import RULE_FILES, Engine
+from bench.fleet.engines import Engine
 from tests.helpers.support import REPOSITORY, program
 
 DEPLOY: Final = REPOSITORY / "deploy" / "prometheus"
@@ -71,13 +70,3 @@ def until(what: Callable[[], T], enough: Callable[[T], object] = bool, seconds: 
         assert time.monotonic() < deadline, answer
         time.sleep(0.05)
     return answer
-
-
-def hurried_rules(directory: Path) -> list[Path]:
-    """Write the rule files as they are, but evaluated every second and with alerts that do not wait."""
-    paths = []
-    for path in RULE_FILES:
-        text = re.sub(r"interval: \d+m", "interval: 1s", path.read_text())
-        paths.append(directory / path.name)
-        paths[-1].write_text(re.sub(r"for: \d+[mh]", "for: 0s", text))
-    return paths

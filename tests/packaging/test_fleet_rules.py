@@ -13,10 +13,10 @@ from typing import Final
 
 import pytest
 
-from bench.fleet.engines import Engine, prometheus, victoria_metrics
+from bench.fleet.engines import Engine, hurried_rules, prometheus, victoria_metrics
 from bench.fleet.hosts import Fleet
 from bench.fleet.simulator import scrape_config, simulated
-from tests.helpers.prometheus import hurried_rules, until
+from tests.helpers.prometheus import until
 from tests.helpers.support import program
 from vmxd.tables import FEATURES
 
