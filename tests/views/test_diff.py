@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -274,7 +275,7 @@ def test_any_two_hosts_fit_any_terminal(one: Host, other: Host, width: int) -> N
 
     assert [] == [line for line in lines if len(line) > width]
     assert sorted(found.features.differing) == sorted(
-        name for line in lines if line.startswith("  ") for name in line.split()[:1] if name in found.features.differing
+        name for line in lines for name in re.findall(r"^  (\w+)", line) if name in found.features.differing
     )
 
 
