@@ -18,9 +18,9 @@ echo 0 >$TRACE/events/msr/read_msr/enable
 
 run race python3 /payload/race.py
 
-vmxd serve --web.listen-address=127.0.0.1:1 2>"$OUT/live.log" &
+vmxd serve --scan-timeout=600 --web.listen-address=127.0.0.1:1 2>"$OUT/live.log" &
 live=$!
-vmxd serve --web.listen-address=127.0.0.1:2 --root /run/host --rescan-request /run/request 2>"$OUT/recording.log" &
+vmxd serve --scan-timeout=600 --web.listen-address=127.0.0.1:2 --root /run/host --rescan-request /run/request 2>"$OUT/recording.log" &
 fetch live-before 1 'vmxd_recording_stale 0'
 fetch recording-before 2 'vmxd_recording_stale 0'
 
