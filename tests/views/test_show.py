@@ -78,7 +78,7 @@ cpus        5 online (0-4), 5 scanned (0-4)
 consistent  no: CPU 4 differs in IA32_VMX_PROCBASED_CTLS2 (bus_lock_detection): {depends}
 guests      82 of {len(FEATURES)} features, 4 not known, expected for Linux 5.10 to 7.3
 features    100 of {len(FEATURES)} on every CPU, 1 not known
-missing     47 of unknown cause
+missing     {len(FEATURES) - 102} of unknown cause
 fingerprint fa1b6ded4f7d
 """
 
