@@ -9,7 +9,7 @@ import pytest
 from tests.machine.emulator import Bochs
 from tests.machine.small import Results, SmallGuest
 
-PERMISSIONS: Final = SmallGuest("permissions", Bochs("corei7_sandy_bridge_2600k"), "permissions.sh", seconds=170)
+PERMISSIONS: Final = SmallGuest("permissions", Bochs("corei7_sandy_bridge_2600k"), "permissions.sh", seconds=220)
 
 pytestmark = pytest.mark.parametrize("guest", [PERMISSIONS], indirect=True, ids=str)
 

@@ -15,8 +15,8 @@ from tests.machine.small import Results, Samples, SmallGuest
 from vmxd.tables import MSR_BY_INDEX
 
 HASWELL: Final = "corei7_haswell_4770"
-SMP: Final = SmallGuest("smp", Bochs(HASWELL, cpus=3, arguments="isolcpus=2"), "smp.sh", seconds=470)
-DIFFERS: Final = SmallGuest("differs", Bochs(HASWELL, cpus=3, feature_control=(1, 5)), "differs.sh", seconds=120)
+SMP: Final = SmallGuest("smp", Bochs(HASWELL, cpus=3, arguments="isolcpus=2"), "smp.sh", seconds=750)
+DIFFERS: Final = SmallGuest("differs", Bochs(HASWELL, cpus=3, feature_control=(1, 5)), "differs.sh", seconds=200)
 
 smp = pytest.mark.parametrize("guest", [SMP], indirect=True, ids=str)
 differs = pytest.mark.parametrize("guest", [DIFFERS], indirect=True, ids=str)
