@@ -66,6 +66,7 @@ recorder() {
   done
 }
 run recorder recorder
+while [ "$(property vmxd-record.service ActiveState)" = activating ]; do sleep 1; done # to start it now would be to wait for it
 # and what can be done in its place: the CPUs have no VMX, so it has no MSR to read
 mkdir -p /run/systemd/system/vmxd-record.service.d
 cat >/run/systemd/system/vmxd-record.service.d/probe.conf <<'INI'
