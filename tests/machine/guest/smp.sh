@@ -37,7 +37,8 @@ run made dd bs=8 count=1 if=/tmp/node
 
 # a /dev that nobody tidies, as in a container: a node without its CPU
 mkdir -p /tmp/root/dev /tmp/root/sys/devices/system/cpu
-ln -s /proc /tmp/root/proc
+mkdir /tmp/root/proc
+cp /proc/cpuinfo /tmp/root/proc/cpuinfo
 cp -a /dev/cpu /tmp/root/dev/cpu
 mkdir /tmp/root/dev/cpu/2
 mv /tmp/node /tmp/root/dev/cpu/2/msr
