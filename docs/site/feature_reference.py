@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from vmxd.model.inventory import Inventory
@@ -101,18 +101,14 @@ def _table(features: Sequence[Feature], inventories: Sequence[Inventory]) -> Ite
         shown = f"`{feature.cpuinfo_flag}`" if feature.cpuinfo_flag else ""
         cells = (anchor, _bit(feature), feature.row.sdm, linux, shown, _property(feature), _hosts(feature, inventories))
         yield f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
-    purposes = [(feature.name, PURPOSE[feature.name]) for feature in features if feature.name in PURPOSE]
-    if purposes:
-        yield ""
-        yield "What they are for:"
-        yield ""
-        yield from (f"- `{name}`: {sentence}" for name, sentence in purposes)
-    caveats = [(feature.name, CAVEATS[feature.name]) for feature in features if feature.name in CAVEATS]
-    if caveats:
-        yield ""
-        yield "Where names mislead:"
-        yield ""
-        yield from (f"- `{name}`: {' '.join(sentences)}" for name, sentences in caveats)
+    yield from _listed("What they are for", features, PURPOSE)
+    yield from _listed("Where names mislead", features, {name: " ".join(said) for name, said in CAVEATS.items()})
+
+
+def _listed(title: str, features: Iterable[Feature], sentences: Mapping[str, str]) -> Iterator[str]:
+    """Yield the features that a table has something to say of; nothing if there are none."""
+    said = [f"- `{feature.name}`: {sentences[feature.name]}" for feature in features if feature.name in sentences]
+    yield from ("", f"{title}:", "", *said) if said else ()
 
 
 def _bit(feature: Feature) -> str:

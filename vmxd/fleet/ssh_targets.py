@@ -70,6 +70,7 @@ def read_ansible(path: str) -> list[Target]:
     """Read an inventory as Ansible does, whatever its form: ansible-inventory is asked. Raises VmxdError."""
     if not os.path.exists(path):
         raise UsageError(f"there is no inventory {path}", f"{_PROGRAM} --list says where Ansible looks")
+    hint = f"try {_PROGRAM} --list -i {path}"
     try:
         done = subprocess.run(  # noqa: S603 (no shell)
             [_PROGRAM, "--list", "--inventory", path], capture_output=True, timeout=_SECONDS, check=False
@@ -80,14 +81,14 @@ def read_ansible(path: str) -> list[Target]:
             "give hosts by name, or a host a line on standard input: vmxd fleet collect DIR - < hosts.txt",
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise VmxdError(f"{_PROGRAM} was not done within {_SECONDS} s", f"try {_PROGRAM} --list -i {path}") from error
+        raise VmxdError(f"{_PROGRAM} was not done within {_SECONDS} s", hint) from error
     try:
         found = json.loads(done.stdout) if done.returncode == 0 else {}
     except ValueError:
         found = {}
     if not found:
         said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise VmxdError(f"{_PROGRAM} cannot read {path}: {said}", f"try {_PROGRAM} --list -i {path}")
+        raise VmxdError(f"{_PROGRAM} cannot read {path}: {said}", hint)
     variables = found.get("_meta", {}).get("hostvars", {})
     groups = (group for name, group in found.items() if name != "_meta")
     names = dict.fromkeys([*variables, *(name for group in groups for name in group.get("hosts", ()))])

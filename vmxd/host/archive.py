@@ -88,9 +88,10 @@ def _entry(name: str, read_at: float) -> tarfile.TarInfo:
 def _entries(data: bytes) -> Iterator[tuple[bytes, str, bytes]]:
     """Yield type, path and content of each entry, up to the block of zeros that ends an archive. Raises RootError."""
     at = 0
+    early = RootError(f"the archive ends early, after {len(data):,} bytes", _HINT)
     while (header := data[at : at + _BLOCK]).strip(b"\0") or len(header) < _BLOCK:
         if at and len(header) < _BLOCK:
-            raise RootError(f"the archive ends early, after {len(data):,} bytes", _HINT)
+            raise early
         if header[257:262] != b"ustar" or not _OCTAL.fullmatch(header[124:136]):
             start = printable(data[at : at + 40].decode(errors="replace").partition("\n")[0])
             raise RootError(f"it is no tar archive of a recording: at byte {at:,} is {start!r}", _HINT)
@@ -98,7 +99,7 @@ def _entries(data: bytes) -> Iterator[tuple[bytes, str, bytes]]:
         at += _BLOCK
         content = data[at : at + size]
         if len(content) < size:
-            raise RootError(f"the archive ends early, after {len(data):,} bytes", _HINT)
+            raise early
         prefix, name = (field.partition(b"\0")[0].decode("latin-1") for field in (header[345:500], header[:100]))
         yield header[156:157], (f"{prefix}/{name}" if prefix else name).rstrip("/"), content
         at += (size + _BLOCK - 1) // _BLOCK * _BLOCK

@@ -9,6 +9,7 @@ from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.features import FEATURES
 from vmxd.tables.versions import LINUX_SERIES
 from vmxd.views.explain import Block, Said
+from vmxd.views.words import not_in_tables
 
 
 def flags(line: Sequence[Named]) -> Iterator[Said]:
@@ -52,7 +53,7 @@ def _listed(found: FeatureSet) -> Iterator[Said]:
     strange = [each.text for each in everything if each.feature is None and each.text.casefold() != VMX]
     vmx = [text for text in strange if text.startswith("vmx-") or found.of is Of.CPU]
     if vmx:
-        yield "not known", f"{', '.join(vmx)}: no VMX feature that vmxd knows"
+        yield "not known", not_in_tables(vmx)
     if others := [text for text in strange if text not in vmx]:
         yield "not VMX", ", ".join(others)
     if found.of is Of.GUESTS:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from vmxd import cpulist
 from vmxd.model.decode import Status
 from vmxd.model.inventory import Inventory
 from vmxd.pasted.findings import Message
 from vmxd.views.explain import Block, Said
-from vmxd.views.words import status_hint, status_sentence, verdict_hint, verdict_sentence
+from vmxd.views.words import on_cpus, status_hint, status_sentence, verdict_hint, verdict_sentence
 
 
 class _Meaning(NamedTuple):
@@ -143,8 +142,7 @@ _WHERE: Final = {"inside": "inside SMX: the kernel was started by tboot", "outsi
 
 def message_block(found: Message, inventory: Inventory) -> Block:
     """Say what a message means, the next step, and the verdict on this host."""
-    where = f" on {cpulist.describe(found.cpus)}" if found.cpus else ""
-    return f"{MEANINGS[found.kind].title}{where}", _explained(found, inventory)
+    return f"{MEANINGS[found.kind].title}{on_cpus(found.cpus)}", _explained(found, inventory)
 
 
 def _explained(found: Message, inventory: Inventory) -> Iterator[Said]:

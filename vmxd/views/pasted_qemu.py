@@ -20,7 +20,7 @@ from vmxd.tables.versions import LIBVIRT, QEMU
 from vmxd.views.explain import Block, Said, state_here
 from vmxd.views.guest_words import reason_text, source_text
 from vmxd.views.pasted_controls import control_name
-from vmxd.views.words import status_sentence, verdict_hint
+from vmxd.views.words import not_in_tables, status_sentence, verdict_hint
 
 _LOW: Final = 0xFFFF_FFFF
 _PERF: Final = frozenset(("exit_load_perf_global_ctrl", "entry_load_perf_global_ctrl"))
@@ -69,7 +69,7 @@ def lacking(found: Lacking, inventory: Inventory) -> Iterator[Block]:
         elif each.text == VMX:
             yield title, vmx_itself(inventory)
     if vmx := [text for text in others if text.startswith("vmx-")]:
-        yield "not known", [("is", f"{', '.join(vmx)}: no VMX feature that vmxd knows")]
+        yield "not known", [("is", not_in_tables(vmx))]
     if rest := [text for text in others if text not in vmx]:
         yield "not VMX", [("is", f"{', '.join(rest)}: not of VMX; look at the line flags of /proc/cpuinfo")]
 

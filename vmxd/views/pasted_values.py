@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from vmxd import cpulist
 from vmxd.model.decode import decode
 from vmxd.model.states import State
 from vmxd.pasted.findings import MsrBits, MsrValue, MsrValues
@@ -13,7 +12,7 @@ from vmxd.pasted.plausible import broken_by, is_cut
 from vmxd.tables.bits import set_bits
 from vmxd.tables.msrs import IA32_FEATURE_CONTROL
 from vmxd.views.explain import Block, Said, value_bits
-from vmxd.views.words import status_hint, status_sentence
+from vmxd.views.words import on_cpus, status_hint, status_sentence
 
 
 def value_blocks(found: MsrValues) -> Iterator[Block]:
@@ -24,7 +23,7 @@ def value_blocks(found: MsrValues) -> Iterator[Block]:
         seen.setdefault(each.msr.index, []).append(each)
     for values in seen.values():
         for each in values:
-            where = f" on {cpulist.describe(each.cpus)}" if each.cpus else ""
+            where = on_cpus(each.cpus)
             title = f"{each.msr.name} ({each.msr.index:#x}) = {each.value:#018x}{where}"
             yield title, _value(each, differ=len(values) > 1 and bool(each.cpus), cut=cut)
     if found.too_long:
@@ -55,8 +54,7 @@ def _value(found: MsrValue, *, differ: bool, cut: bool) -> Iterator[Said]:
 
 def some_bits(found: MsrBits) -> Block:
     """Say what some bits of an MSR are; of IA32_FEATURE_CONTROL, the verdict if those that decide are among them."""
-    where = f" on {cpulist.describe(found.cpus)}" if found.cpus else ""
-    return f"{found.msr.name}[{found.high}:{found.low}] = {found.value:#x}{where}", _some_bits(found)
+    return f"{found.msr.name}[{found.high}:{found.low}] = {found.value:#x}{on_cpus(found.cpus)}", _some_bits(found)
 
 
 def _some_bits(found: MsrBits) -> Iterator[Said]:

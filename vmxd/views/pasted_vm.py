@@ -14,6 +14,7 @@ from vmxd.tables.versions import QEMU
 from vmxd.views.explain import Block, Said
 from vmxd.views.pasted_lists import names_of
 from vmxd.views.pasted_qemu import given, how
+from vmxd.views.words import not_in_tables
 
 
 def vm_block(found: Vm, inventory: Inventory) -> Block:
@@ -48,7 +49,7 @@ def _wants(found: Vm, inventory: Inventory) -> Iterator[Said]:
     everything = (*found.require, *found.disable, *found.optional)
     strange = [each.text for each in everything if not each.feature and each.text != VMX]
     if newer := [text for text in strange if text.startswith("vmx-")]:
-        yield "not known", f"{', '.join(newer)}: no VMX feature that vmxd knows"
+        yield "not known", not_in_tables(newer)
     if rest := [text for text in strange if text not in newer]:
         yield "not VMX", f"{', '.join(rest)}: QEMU's and libvirt's matter, and not judged here"
     if has is Exposes.YES:

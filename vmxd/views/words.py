@@ -394,6 +394,16 @@ def _feature_counts(inventory: Inventory) -> str:
 # CPUs, states and names ---------------------------------------------------------------------------------------------
 
 
+def on_cpus(cpus: Collection[int]) -> str:
+    """Name the CPUs that something stands on, behind it; "" of none: it is about the host."""
+    return f" on {cpulist.describe(cpus)}" if cpus else ""
+
+
+def not_in_tables(names: Iterable[str]) -> str:
+    """Say that no table has names of vmx-* features."""
+    return f"{', '.join(names)}: no VMX feature that vmxd knows"
+
+
 def describe_cpus(host: Host, cpus: Collection[int]) -> str:
     """Name CPUs, with the package and kind of core that all of them are of, if the host has several."""
     text = cpulist.describe(cpus)
