@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from vmxd.commands import EXIT_FINE
+from vmxd.commands.input import standard_input
 from vmxd.commands.output import say, terminal_width, write, write_lines
 from vmxd.commands.parser import Commands, host_options
 from vmxd.commands.scanning import scan_chosen
@@ -15,7 +15,6 @@ from vmxd.errors import UsageError
 from vmxd.model.inventory import Inventory
 from vmxd.pasted.findings import Finding, Lacking, Named
 from vmxd.pasted.formats import FORMS, glean
-from vmxd.pasted.text import TEXT_MAX
 from vmxd.tables import MSR_BY_INDEX, Feature
 from vmxd.tables.find import GROUPS, find_feature, find_group, find_msr, find_uses, split_names
 from vmxd.tables.rows import Msr
@@ -110,7 +109,7 @@ def _refuse_both(names: Sequence[str]) -> None:
 
 
 def _standard_input() -> list[str]:
-    lines = sys.stdin.buffer.read(TEXT_MAX + 1).decode(errors="replace").splitlines()
+    lines = standard_input().splitlines()
     if not any(line.strip() for line in lines):
         raise _unrecognised("", piped=True)
     return [line for line in lines if line.strip()]

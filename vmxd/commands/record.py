@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -107,11 +105,16 @@ def _hand_out(directory: str, files: Files | None, host: Host, contents: Mapping
 
 def _import(arguments: argparse.Namespace) -> int:
     """Write the recording of a machine that a text tells of. Raises VmxdError."""
+    from vmxd.commands.input import read_file, standard_input
     from vmxd.pasted.machine import machine
 
     if arguments.root != "/" or arguments.cpus or arguments.skip_isolated or arguments.nested or arguments.sweep:
         raise UsageError("--from reads a text, not a host", "leave out --root, --cpus and the like")
-    text, read_at = _text(arguments.source)
+    source = arguments.source
+    if source == "-":
+        text, read_at = standard_input(), time.time()
+    else:
+        text, read_at = read_file(source, "--from takes a file, or -")
     found = machine(text)
     contents = {CPUINFO: redact_cpuinfo(found.cpuinfo.encode(errors="replace"))} if found.cpuinfo else {}
     if found.kernel:
@@ -130,16 +133,3 @@ def _import(arguments: argparse.Namespace) -> int:
     _hand_out(arguments.directory, None, host, contents)
     say(found.left_out)
     return EXIT_FINE
-
-
-def _text(source: str) -> tuple[str, float]:
-    """Return a text, and when it was written, Unix time in seconds. Raises UsageError."""
-    from vmxd.pasted.text import TEXT_MAX
-
-    if source == "-":
-        return sys.stdin.buffer.read(TEXT_MAX + 1).decode(errors="replace"), time.time()
-    try:
-        with open(source, "rb") as file:
-            return file.read(TEXT_MAX + 1).decode(errors="replace"), os.fstat(file.fileno()).st_mtime
-    except OSError as error:
-        raise UsageError(f"cannot read {source}: {error.strerror}", "--from takes a file, or -") from error

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from vmxd.commands.input import read_file, standard_input
 from vmxd.commands.output import say
 from vmxd.errors import UsageError
 from vmxd.model.starts import Needs
@@ -17,8 +17,7 @@ from vmxd.pasted.vm import Exposes, exposes, needs
 from vmxd.tables.cpu_models import find_cpu_model
 from vmxd.tables.versions import QEMU
 
-_FILE_MAX: Final = 4 << 20
-"""Bytes; the domain XML of a VM has some thousand."""
+HINT: Final = "--vm takes a file, - for standard input, or '-cpu MODEL,vmx=on'"
 NOT_JUDGED: Final = "vmxd judges what a VM takes of VMX; the rest of its CPU is QEMU's and libvirt's matter"
 
 
@@ -39,7 +38,6 @@ def chosen_vms(texts: Sequence[str]) -> list[Needs]:
     """Return what each VM takes, and say what is not judged of it. Raises UsageError."""
     if not texts:
         return []
-
     found = [named for text in texts for named in _read(text)]
     say([NOT_JUDGED, *notes_on(found)])
     return [needs(name, vm) for name, vm in found]
@@ -61,31 +59,19 @@ def read_vms(text: str) -> tuple[Vm, ...]:
     return tuple(each for each in glean(text) if isinstance(each, Vm))
 
 
-def read_file(path: str) -> str:
-    """Return the text of a file. Raises UsageError."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(_FILE_MAX).decode(errors="replace")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", _HINT) from error
-
-
-_HINT: Final = "--vm takes a file, - for standard input, or '-cpu MODEL,vmx=on'"
-
-
 def _read(text: str) -> Iterator[tuple[str, Vm]]:
     """Yield the VMs that one --vm names. Raises UsageError."""
     if text == "-":
-        name, found = "standard input", read_vms(sys.stdin.buffer.read(_FILE_MAX).decode(errors="replace"))
+        name, found = "standard input", read_vms(standard_input())
     elif os.path.exists(text) or "/" in text:
-        name, found = os.path.basename(text), read_vms(read_file(text))
+        name, found = os.path.basename(text), read_vms(read_file(text, HINT)[0])
     else:
         found = read_vms(text if text.startswith("-") else f"-cpu {text}")
         name = f"-cpu {text.removeprefix('-cpu').partition(',')[0].strip()}"
         if not _is_model(found):
-            raise UsageError(f"{text!r} is no file, and no -cpu of QEMU", _HINT)
+            raise UsageError(f"{text!r} is no file, and no -cpu of QEMU", HINT)
     if not found:
-        raise UsageError(f"{name} has no VM that vmxd can read", f"{_HINT}; virsh dumpxml NAME | vmxd check --vm -")
+        raise UsageError(f"{name} has no VM that vmxd can read", f"{HINT}; virsh dumpxml NAME | vmxd check --vm -")
     for number, vm in enumerate(found, 1):
         yield (f"{name} {number}" if len(found) > 1 else name), vm
 

@@ -7,7 +7,7 @@ anywhere; if it is known where it runs, it moves only to hosts that give guests 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from vmxd.fleet.answer import Answer, Table, source_document
@@ -161,11 +161,13 @@ def place(vms: Iterable[FleetVm], now: Fleet, then: Fleet | None, what_if: WhatI
     answers: dict[object, Placed] = {}
     found = []
     for vm in sorted(vms, key=lambda vm: (vm.name, vm.runs_on or "")):
-        key = (_asked(vm, hosts), exposes(vm.cpu), vm.runs_on if exposes(vm.cpu) is Exposes.AS_HOST else None)
+        needed, as_host = _asked(vm, hosts), exposes(vm.cpu) is Exposes.AS_HOST
+        key = (needed, exposes(vm.cpu), vm.runs_on if as_host else None)
         if key not in answers:
-            answers[key] = _change(_place(vm, classes, hosts), now.hosts, later)
-        each = answers[key]
-        found.append(Placed(vm, each.hosts, each.lacks, each.unknown, each.gains, each.loses))
+            placed = _place(vm, needed, classes)
+            gains, loses = _features(vm, now.hosts, later) if as_host else _hosts(placed, needed, later)
+            answers[key] = replace(placed, gains=gains, loses=loses)
+        found.append(replace(answers[key], vm=vm))
     return Vms(now, tuple(found), what_if)
 
 
@@ -199,8 +201,7 @@ def _judge(needed: Needs, host: FleetHost) -> tuple[bool | None, tuple[str, ...]
     return (None, unknown) if unknown else (True, ())
 
 
-def _place(vm: FleetVm, classes: Iterable[Sequence[FleetHost]], hosts: Mapping[str, FleetHost]) -> Placed:
-    needed = _asked(vm, hosts)
+def _place(vm: FleetVm, needed: Needs, classes: Iterable[Sequence[FleetHost]]) -> Placed:
     takes: list[str] = []
     lacks: dict[str, tuple[str, ...]] = {}
     unknown: dict[str, tuple[str, ...]] = {}
@@ -214,32 +215,28 @@ def _place(vm: FleetVm, classes: Iterable[Sequence[FleetHost]], hosts: Mapping[s
     return Placed(vm, tuple(sorted(takes)), dict(sorted(lacks.items())), dict(sorted(unknown.items())))
 
 
-def _change(placed: Placed, hosts: Sequence[FleetHost], later: Mapping[str, FleetHost]) -> Placed:
-    """Find what a VM would gain and lose: features where it takes what its host has, else hosts."""
-    vm, gains, loses = placed.vm, set[str](), set[str]()
-    if exposes(vm.cpu) is Exposes.AS_HOST:
-        for before, after in {
-            (host.kind, later[host.name].kind)
-            for host in hosts
-            if host.name in later and vm.runs_on in (None, host.name)
-        }:
-            now, then = (
-                {name for name, has in kind.features.items() if has} if kind else set() for kind in (before, after)
-            )
-            gains |= then - now if before and after else set()
-            loses |= now - then if before and after else set()
-        order = [name for name in FEATURES if name in gains | loses]
-        gains_, loses_ = (tuple(name for name in order if name in chosen) for chosen in (gains, loses))
-    else:
-        needed = needs("", vm.cpu)
-        for name, host in later.items():
-            answer, _ = _judge(needed, host)
-            if answer and name in placed.lacks:
-                gains.add(name)
-            elif answer is False and name in placed.hosts:
-                loses.add(name)
-        gains_, loses_ = tuple(sorted(gains)), tuple(sorted(loses))
-    return Placed(vm, placed.hosts, placed.lacks, placed.unknown, gains_, loses_)
+Change = tuple[tuple[str, ...], tuple[str, ...]]
+"""What is gained and what is lost."""
+
+
+def _features(vm: FleetVm, hosts: Sequence[FleetHost], later: Mapping[str, FleetHost]) -> Change:
+    """Find the features that a VM with all that its host has would gain and lose; on any host, if not known which."""
+    here = (host for host in hosts if host.name in later and vm.runs_on in (None, host.name))
+    gains, loses = set[str](), set[str]()
+    for before, after in {(host.kind, later[host.name].kind) for host in here}:
+        if before and after:
+            now, then = ({name for name, has in kind.features.items() if has} for kind in (before, after))
+            gains |= then - now
+            loses |= now - then
+    return tuple(name for name in FEATURES if name in gains), tuple(name for name in FEATURES if name in loses)
+
+
+def _hosts(placed: Placed, needed: Needs, later: Mapping[str, FleetHost]) -> Change:
+    """Find the hosts that a VM would gain and lose."""
+    answers = {name: _judge(needed, host)[0] for name, host in later.items()}
+    gains = sorted(name for name, answer in answers.items() if answer and name in placed.lacks)
+    loses = sorted(name for name, answer in answers.items() if answer is False and name in placed.hosts)
+    return tuple(gains), tuple(loses)
 
 
 def _cpu(cpu: Vm) -> str:

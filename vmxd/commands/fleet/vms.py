@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from vmxd.commands.fleet.options import fleet_options, output_options, print_answer, read_fleet
+from vmxd.commands.input import read_file
 from vmxd.commands.output import say
 from vmxd.commands.parser import Commands, what_if_options
-from vmxd.commands.vms import NOT_JUDGED, notes_on, read_file, read_vms
+from vmxd.commands.vms import HINT, NOT_JUDGED, notes_on, read_vms
 from vmxd.errors import UsageError
 from vmxd.fleet.guests import fleet_as_guests
 from vmxd.fleet.vms import FleetVm, place
@@ -67,7 +68,7 @@ def _read(directory: str, hosts: Collection[str]) -> Iterator[FleetVm]:
     found = False
     without: list[str] = []
     for path, runs_on in _files(directory, hosts):
-        vms = read_vms(read_file(path))
+        vms = read_vms(read_file(path, HINT)[0])
         name = os.path.basename(path)
         stem, ending = os.path.splitext(name)
         name = stem if ending in _ENDINGS else name

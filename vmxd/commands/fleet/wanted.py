@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import vmxd
+from vmxd.commands.input import standard_input
 from vmxd.commands.output import say
 from vmxd.commands.parser import Parser, profile_options
 from vmxd.commands.profiles import chosen_profiles
@@ -136,5 +136,5 @@ def _names(named: Sequence[Named]) -> str:
 
 
 def _standard_input() -> list[str]:
-    lines = sys.stdin.buffer.read(_INPUT_MAX).decode(errors="replace").splitlines()
+    lines = standard_input(_INPUT_MAX).splitlines()
     return [line for line in lines if line.strip()]
