@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.support import HOSTS, LAKEFIELD, is_root, refused, unprivileged_vmxd, vmxd, vmxd_with_little_space
+from tests.helpers.support import HOSTS, LAKEFIELD, as_root, refused, unprivileged_vmxd, vmxd, vmxd_with_little_space
 from tests.helpers.swapping import swapping
 from vmxd.commands.output import replace_file
 from vmxd.errors import RootError
@@ -154,10 +154,9 @@ def test_a_link_is_followed(tmp_path: Path, target: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["secret", "fifo", "new", "link"])
+@as_root
 def test_a_link_of_another_user_is_not_followed(public_path: Path, target: str) -> None:
     """Root does not write where another user's link leads, be there a file, a pipe, nothing, or a loop."""
-    if not is_root():
-        pytest.skip("it takes two users")
     (public_path / "secret").write_text("root's\n")
     (public_path / "secret").chmod(0o600)
     os.mkfifo(public_path / "fifo")
@@ -183,10 +182,9 @@ def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["file", "device"])
+@as_root
 def test_who_owns_the_directory_of_a_file_has_root_write_nowhere_else(public_path: Path, target: str) -> None:
     """Whoever swaps FILE of metrics -o, or a pipe there, for a link to one of root's gets nothing written to that."""
-    if not is_root():
-        pytest.skip("it takes two users")
     user, secret, pipe = public_path / "user", public_path / "secret", public_path / "pipe"
     user.mkdir()
     secret.write_text("root's\n")

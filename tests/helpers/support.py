@@ -162,6 +162,10 @@ def is_root() -> bool:
     return os.geteuid() == 0
 
 
+as_root = pytest.mark.skipif(not is_root(), reason="only root can become another user")
+"""For a test that takes two users."""
+
+
 def unprivileged_vmxd(*arguments: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:
     """Run vmxd without any privilege: as nobody where the tests run as root, else as who they are."""
     if not is_root():

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.helpers.support import LAKEFIELD, is_root, recorded, tree, vmxd
+from tests.helpers.support import LAKEFIELD, as_root, recorded, tree, vmxd
 from tests.helpers.swapping import swapping
 
 SECRET: Final = "of-root-only"
@@ -77,10 +77,9 @@ def test_no_control_character_reaches_a_terminal(recording: Path, command: str) 
     assert set() == {character for character in told if not character.isprintable()} - {"\n"}
 
 
+@as_root
 def test_who_owns_a_directory_above_loses_root_nothing(public_path: Path) -> None:
     """Whoever swaps a directory above DIR for a link to one of root's, while root records, takes no file from root."""
-    if not is_root():
-        pytest.skip("it takes two users")
     roots, user = public_path / "roots", public_path / "user"
     (roots / "host" / "proc").mkdir(parents=True)
     (roots / "host" / "proc" / "cpuinfo").write_text(SECRET)
@@ -100,10 +99,9 @@ def test_who_owns_a_directory_above_loses_root_nothing(public_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", ["directory", "link"])
+@as_root
 def test_what_takes_the_place_of_dir_is_not_removed(public_path: Path, kind: str) -> None:
     """Whoever swaps DIR for a directory of root's, or a link to it, while root records, takes no file from root."""
-    if not is_root():
-        pytest.skip("it takes two users")
     roots, user = public_path / "roots", public_path / "user"
     user.mkdir()
     precious = (user if kind == "directory" else roots) / "precious"

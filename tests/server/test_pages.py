@@ -16,7 +16,7 @@ import pytest
 
 from tests.helpers.http import CLOSE, connected, exchange, get, read_reply, request, undated
 from tests.helpers.server import Server, serving
-from tests.helpers.support import HOSTS, LAKEFIELD, vmxd
+from tests.helpers.support import HOSTS, LAKEFIELD, as_root, vmxd
 from vmxd.commands.profiles import builtin_profiles
 from vmxd.host.recording_text import MSR_FILE
 
@@ -118,7 +118,7 @@ def wait_for(server: Server, text: bytes) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@as_root
 def test_other_user() -> None:
     """A server that has given up root since the scan began still gets its page, and leaves no child behind."""
     with serving(LAKEFIELD, "--user=nobody") as server:

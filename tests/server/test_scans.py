@@ -20,10 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from tests.helpers import http
 from tests.helpers.metric_page import flat
 from tests.helpers.server import SECONDS, Server, get, port_of, serving_one, until
-from tests.helpers.support import LAKEFIELD, REPOSITORY, is_root, refused, vmxd
+from tests.helpers.support import LAKEFIELD, REPOSITORY, as_root, refused, vmxd
 from tests.helpers.web_yml import ALICE, write
-
-as_root = pytest.mark.skipif(not is_root(), reason="only root can become another user")
 
 
 def failures(server: Server) -> dict[str, float]:
