@@ -23,7 +23,7 @@ def main() -> int:
         arguments = _parser().parse_args()
         parts = _parts(Path(scratch), arguments.quick)
         machine.print_header()
-        goals = [goal for name in arguments.only or parts for goal in parts[name]()]
+        goals = [goal for name in arguments.only or parts for goal in parts[name]() or ()]
     report.print_title("All goals")
     report.print_goals(goals)
     missed = sum(not goal.is_met for goal in goals)
@@ -43,10 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _parts(scratch: Path, quick: bool) -> dict[str, Callable[[], list[Goal]]]:
+def _parts(scratch: Path, quick: bool) -> dict[str, Callable[[], list[Goal] | None]]:
     peers = servers.peers(scratch)
     attacked = [peer for peer in peers if peer.name in attacks.ATTACKED]
-    functions: tuple[Callable[[], list[Goal]], ...] = (
+    functions: tuple[Callable[[], list[Goal] | None], ...] = (
         partial(scrapes.run_starts, peers, 3 if quick else 15),
         partial(scrapes.run_scrapes, peers, *((4, 50) if quick else (10, 100))),
         partial(scan.run_recordings, 2 if quick else 15),

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from bench import report
-from bench.report import Goal
 from bench.servers import OF_8_CPUS
 from vmxd.host import cpus
 from vmxd.host.files import Files
@@ -22,8 +21,6 @@ from vmxd.server.negotiate import Format
 from vmxd.server.render import render_metrics
 
 COUNTS: Final = (1, 8, 64, 512, 8192)
-RENDER_SPREAD: Final = 1.25
-"""How far rendering at most CPUs may be from rendering at 8 and still pass for independent of their number."""
 _STAGES: Final = ("read", "inventory", "render")
 _CPUINFO_BLOCK: Final = (OF_8_CPUS / cpus.CPUINFO).read_text().partition("\n\n")[0].partition("\n")[2]
 _FLAGS: Final = " ".join(f"flag_{number:03}" for number in range(150))
@@ -32,7 +29,7 @@ _ALL_ONES: Final = b"\xff" * 0x1000
 """A file in a device's place: every MSR index is an offset in it, and every MSR that a bit enumerates exists."""
 
 
-def run_recordings(rounds: int) -> list[Goal]:
+def run_recordings(rounds: int) -> None:
     """Measure and print the stages of a scan of recordings, and of rendering."""
     functions: dict[tuple[int, str], Callable[[], object]] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -48,13 +45,9 @@ def run_recordings(rounds: int) -> list[Goal]:
         ("CPUs", *_STAGES),
         [(f"{count:,}", *(report.number(1e3 * seconds[count, stage]) for stage in _STAGES)) for count in COUNTS],
     )
-    spread = seconds[COUNTS[-1], "render"] / seconds[8, "render"]
-    goals = [Goal(f"render, {COUNTS[-1]:,} CPUs : 8 CPUs", spread, RENDER_SPREAD)]
-    report.print_goals(goals)
-    return goals
 
 
-def run_live(rounds: int) -> list[Goal]:
+def run_live(rounds: int) -> None:
     """Measure and print the live reader, and a whole live scan, against the same system calls in a bare loop."""
     functions: dict[tuple[int, str], Callable[[], object]] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -65,20 +58,15 @@ def run_live(rounds: int) -> list[Goal]:
         seconds = report.medians(functions, rounds)
     report.print_title(f"Live reader on files in place of dev/cpu/N/msr, {rounds} rounds in turn")
     rows = []
-    worst = {"read_msrs": 0.0, "whole scan": 0.0}
     for count in COUNTS:
         bare, reader, whole = (seconds[count, name] for name in ("bare", "reader", "scan"))
         own = 1e6 * (reader - bare) / count
-        ratios = {"read_msrs": reader / bare, "whole scan": whole / bare}
-        worst = {name: max(worst[name], ratio) for name, ratio in ratios.items()}
-        rows.append([f"{count:,}", *map(report.number, (1e3 * bare, 1e3 * reader, 1e3 * whole, own, *ratios.values()))])
+        ratios = (reader / bare, whole / bare)
+        rows.append([f"{count:,}", *map(report.number, (1e3 * bare, 1e3 * reader, 1e3 * whole, own, *ratios))])
     report.print_table(
         ("CPUs", "bare ms", "read_msrs ms", "scan ms", "own us per CPU", "read_msrs : bare", "scan : bare"), rows
     )
     print("A file answers within a microsecond; a real RDMSR interrupts its CPU, so there the ratios are lower.\n")
-    goals = [Goal(f"{name} : bare calls, worst of all counts", ratio, 1.5) for name, ratio in worst.items()]
-    report.print_goals(goals)
-    return goals
 
 
 def _stages(root: str) -> tuple[Callable[[], object], ...]:
