@@ -13,11 +13,10 @@ from tests.helpers.support import vmxd
 from tests.machine.models import MATRIX
 from tests.machine.small import Results, without_self
 from tests.machine.verification import Report, Row
+from vmxd.commands.record import wanted_text
 from vmxd.host.root import read_host
-from vmxd.model.inventory import take_inventory
 from vmxd.model.platform import is_wanted, platform_of
 from vmxd.tables import MSR_BY_INDEX
-from vmxd.views.platform_words import wanted_text
 
 pytestmark = pytest.mark.parametrize("guest", MATRIX, indirect=True, ids=str)
 
@@ -38,7 +37,7 @@ def shown(guest: Results) -> Any:  # noqa: ANN401 (JSON)
     """Return what vmxd says here of the recording that it made inside: a CPU there takes half a minute to say so."""
     recording = guest.directory / "recording"
     done = vmxd("show", "--json", "--root", recording)
-    platform = platform_of(take_inventory(read_host(str(recording))))
+    platform = platform_of(read_host(str(recording)))
     wanted = f"vmxd: note: {wanted_text(platform)}\n" if platform is not None and is_wanted(platform) else ""
     assert (0, wanted) == guest.outcome("record")
     assert (0, "") == (done.returncode, done.stderr)

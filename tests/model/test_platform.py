@@ -8,8 +8,8 @@ import pytest
 
 from tests.helpers.strategies import VMX_CPU, host_of
 from vmxd.model.facts import Cpu
-from vmxd.model.inventory import take_inventory
-from vmxd.model.platform import Platform, easiest, first_seen, kinds_of, platform_of, platforms, unread
+from vmxd.model.platform import Platform, platform_of, platforms
+from vmxd.model.seen import easiest, first_seen, kinds_of, unread
 
 
 def test_kinds_and_the_first() -> None:
@@ -60,4 +60,4 @@ def test_a_host_as_a_row(brand: str, microcode: str, flags: str, found: tuple[ob
 
 def row_of(*cpus: Cpu) -> Platform | None:
     """Describe a host that has these CPUs and whose MSRs were not read."""
-    return platform_of(take_inventory(host_of({at: {} for at in range(len(cpus))}, dict(enumerate(cpus)))))
+    return platform_of(host_of({at: {} for at in range(len(cpus))}, dict(enumerate(cpus))))

@@ -10,7 +10,8 @@ from deploy.platforms import merged
 from tests.helpers.support import HOSTS, REAL_HOSTS
 from vmxd.host.scan import scan
 from vmxd.model.decode import decode
-from vmxd.model.platform import Platform, first_seen, platforms
+from vmxd.model.platform import Platform, platforms
+from vmxd.model.seen import first_seen
 from vmxd.tables import FEATURES
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.platforms.brands import CLASSES, NUMBERS, is_intel, numbered, product_class, short_name

@@ -11,7 +11,8 @@ from vmxd.commands import EXIT_FINE, EXIT_NO
 from vmxd.commands.output import write
 from vmxd.commands.parser import Commands
 from vmxd.errors import UsageError
-from vmxd.model.platform import Platform, kinds_of, platforms, unread
+from vmxd.model.platform import Platform, platforms
+from vmxd.model.seen import kinds_of, unread
 from vmxd.tables import Feature, find_features
 from vmxd.tables.find import find_feature, split_names
 from vmxd.tables.platforms.brands import CLASSES, numbered, product_class, short_name

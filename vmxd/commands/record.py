@@ -19,6 +19,8 @@ from vmxd.host.record import archive_recording, write_recording
 from vmxd.host.recording import KERNEL
 from vmxd.host.root import read_host
 from vmxd.model.facts import Host, Source
+from vmxd.model.platform import Platform, is_wanted, platform_of
+from vmxd.tables.platforms.brands import CLASSES
 
 _EPILOG: Final = """
 examples:
@@ -85,14 +87,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _say_if_wanted(host: Host) -> None:
     """Say that the table of real CPUs lacks this one."""
-    from vmxd.model.inventory import take_inventory
-    from vmxd.model.platform import is_wanted, platform_of
-    from vmxd.views.platform_words import wanted_text
-
-    inventory = take_inventory(host)
-    platform = platform_of(inventory)
-    if inventory.msrs and platform is not None and is_wanted(platform):
+    platform = platform_of(host)
+    has_values = any(isinstance(reading, int) for by_cpu in host.readings.values() for reading in by_cpu.values())
+    if has_values and platform is not None and is_wanted(platform):
         say((wanted_text(platform),))
+
+
+def wanted_text(platform: Platform) -> str:
+    """Say that the table lacks a CPU, and how it gets in."""
+    kind = f"{CLASSES.get(platform.product, 'CPUs')} of {platform.signature}"
+    return (
+        f"the table of vmxd platforms has no {kind} yet; a recording made with --no-hostname, which holds nothing that "
+        "identifies this host, adds them: docs/platforms.md says how"
+    )
 
 
 def _hand_out(directory: str, files: Files | None, host: Host, contents: Mapping[str, bytes]) -> None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from vmxd.model.decode import Status
 from vmxd.model.inventory import Inventory
-from vmxd.model.platform import Platform, first_revision, platform_of, platforms
+from vmxd.model.platform import Platform, platform_of, platforms
+from vmxd.model.seen import first_revision
 from vmxd.model.states import State
 
 
@@ -115,7 +116,7 @@ def missing(inventory: Inventory) -> dict[str, Attribution]:
 
 
 def _named(inventory: Inventory) -> Platform | None:
-    return None if inventory.verdict.status is Status.NO_VMX else platform_of(inventory)
+    return None if inventory.verdict.status is Status.NO_VMX else platform_of(inventory.host)
 
 
 def is_peer(each: Platform, platform: Platform) -> bool:

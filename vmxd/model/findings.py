@@ -308,7 +308,7 @@ def unlike_its_kind(inventory: Inventory) -> Iterator[UnlikeItsKind]:
     """Find the features in which a host is unlike its like: those that it lacks, then those that it has."""
     found = unlike(inventory)
     for has in (False, True):
-        if (these := tuple(each for each in found if each.has is has)) and (platform := platform_of(inventory)):
+        if (these := tuple(each for each in found if each.has is has)) and (platform := platform_of(inventory.host)):
             names = tuple(each.feature for each in these)
             yield UnlikeItsKind(features=names, platform=platform, found=these)
 

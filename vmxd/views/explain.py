@@ -10,7 +10,8 @@ from vmxd.model.attribution import attribute
 from vmxd.model.decode import control_state
 from vmxd.model.facts import Missing
 from vmxd.model.inventory import Inventory
-from vmxd.model.platform import first_seen, platform_of
+from vmxd.model.platform import platform_of
+from vmxd.model.seen import first_seen
 from vmxd.model.states import State
 from vmxd.tables import FEATURES, IA32_FEATURE_CONTROL, MSR_BY_INDEX, Feature, msr_name
 from vmxd.tables.bits import is_register, set_bits
@@ -157,7 +158,7 @@ def state_here(feature: Feature, inventory: Inventory) -> Iterator[Said]:
     layers = inventory.layers(feature.name)
     yield "here", "; ".join([layers.hardware.state.value, *details(inventory, layers.hardware)])
     yield from (("", sentence(reason)) for reason in has_feature(inventory, feature.name).reasons)
-    if layers.hardware.state is State.OFF and (platform := platform_of(inventory)):
+    if layers.hardware.state is State.OFF and (platform := platform_of(inventory.host)):
         yield "why", attribution_text(attribute(feature.name, platform), platform)
     if layers.kvm:
         yield "kvm", left_off(layers.kvm)

@@ -9,7 +9,8 @@ import vmxd
 from vmxd.cpulist import format_cpus
 from vmxd.model.answers import View, has_feature
 from vmxd.model.inventory import Inventory
-from vmxd.model.platform import first_seen, platform_of
+from vmxd.model.platform import platform_of
+from vmxd.model.seen import first_seen
 from vmxd.tables import Feature
 from vmxd.tables.caveats import CAVEATS
 from vmxd.tables.cpu_models import first_model
@@ -52,7 +53,7 @@ def _feature(feature: Feature, inventory: Inventory) -> Json:
         "here": {
             **feature_state(layers.hardware),
             "reasons": _reasons(feature, inventory, View.HARDWARE),
-            "why": why_document(feature.name, layers.hardware.state, platform_of(inventory)),
+            "why": why_document(feature.name, layers.hardware.state, platform_of(inventory.host)),
             "unused_by_kvm": layers.kvm,
             "guests": None
             if inventory.nested is None

@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 def platform_document(inventory: Inventory) -> Json | None:
     """Build the part on what a host's CPUs are; None if they differ, or their signature or brand is not known."""
-    platform = platform_of(inventory)
+    platform = platform_of(inventory.host)
     if platform is None:
         return None
     return {

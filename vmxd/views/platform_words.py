@@ -6,21 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from vmxd.model.attribution import Apart, Attribution, Cause, Unlike
-from vmxd.model.platform import Kind, Platform
+from vmxd.model.platform import Platform
+from vmxd.model.seen import Kind
+from vmxd.tables.platforms.brands import CLASSES
 
 _EXAMPLES: Final = 3
 _NAMED: Final = 8
 """Features that a line names at most."""
-
-CLASSES: Final = {
-    "core": "Core CPUs",
-    "xeon": "Xeon CPUs",
-    "pentium": "Pentium CPUs",
-    "celeron": "Celeron CPUs",
-    "atom": "Atom CPUs",
-    "processor": "CPUs of brand Intel Processor",
-}
-"""Product classes in the plural; of others, and if the brand is not known, "CPUs"."""
 
 CAUSES: Final = {
     Cause.MICROCODE: "by microcode",
@@ -113,15 +105,6 @@ def unlike_text(platform: Platform, found: Sequence[Unlike]) -> str:
     of = f"{min(each.of for each in found)} {CLASSES.get(platform.product, 'CPUs')} like it that were seen"
     it = "it" if len(found) == 1 else "them"
     return f"has {names}: none of the {of} has {it}" if found[0].has else f"lacks {names}: all {of} have {it}"
-
-
-def wanted_text(platform: Platform) -> str:
-    """Say that the table lacks a CPU, and how it gets in."""
-    kind = f"{CLASSES.get(platform.product, 'CPUs')} of {platform.signature}"
-    return (
-        f"the table of vmxd platforms has no {kind} yet; a recording made with --no-hostname, which holds nothing that "
-        "identifies this host, adds them: docs/platforms.md says how"
-    )
 
 
 def seen_text(first: Platform | None) -> str:

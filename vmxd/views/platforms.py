@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import vmxd
-from vmxd.model.platform import Kind, Platform, easiest, given_to_guests, shares, unread
+from vmxd.model.platform import Platform
+from vmxd.model.seen import Kind, easiest, given_to_guests, shares, unread
 from vmxd.tables import FEATURES
 from vmxd.tables.cpu_models import first_model, largest_model
 from vmxd.tables.rows import Msr

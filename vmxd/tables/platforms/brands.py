@@ -5,8 +5,18 @@ from __future__ import annotations
 import re
 from typing import Final
 
-CLASSES: Final = ("core", "xeon", "pentium", "celeron", "atom", "processor", "other")
-"""Product classes. Parts of one signature differ by class: Core i7-7800X has no PML, Xeons of 06-55-04 have.
+CLASSES: Final = {
+    "core": "Core CPUs",
+    "xeon": "Xeon CPUs",
+    "pentium": "Pentium CPUs",
+    "celeron": "Celeron CPUs",
+    "atom": "Atom CPUs",
+    "processor": "CPUs of brand Intel Processor",
+    "other": "CPUs",
+}
+"""Product classes, and what their CPUs are called.
+
+Parts of one signature differ by class: Core i7-7800X has no PML, Xeons of 06-55-04 have.
 
 processor: Intel's brands without one of these names ("Intel Processor N100", engineering samples).
 other: Centaur, VIA, Zhaoxin and whoever else.
