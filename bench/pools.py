@@ -15,7 +15,7 @@ from typing import Final
 from bench import report
 from vmxd.fleet.baseline import find_baseline
 from vmxd.fleet.model import FleetHost, Kind
-from vmxd.fleet.pools import differences, find_pools
+from vmxd.fleet.pool_search import differences, find_pools
 from vmxd.fleet.recordings import read_recordings
 
 HOSTS: Final = Path(__file__).resolve().parents[1] / "tests" / "hosts"

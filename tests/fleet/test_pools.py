@@ -23,7 +23,7 @@ from tests.helpers.support import HOSTS, REPOSITORY
 from vmxd.fleet.alike import Alike, common, in_order
 from vmxd.fleet.baseline import find_baseline
 from vmxd.fleet.model import FleetHost, Kind
-from vmxd.fleet.pools import Pools, differences, find_pools
+from vmxd.fleet.pool_search import Pools, differences, find_pools
 from vmxd.tables import FEATURES
 
 

@@ -42,7 +42,7 @@ VMX_CPU: Final = "processor\t: {}\nvendor_id\t: GenuineIntel\nflags\t\t: fpu msr
 _AS_NOBODY: Final = """
 import os, pwd, sys
 import shutil, tempfile, vmxd.cli, vmxd.views.json
-import vmxd.server.self_metrics, vmxd.views.words, vmxd.commands.profiles, vmxd.host.record, vmxd.host.scan
+import vmxd.server.self_metrics, vmxd.views.finding_words, vmxd.commands.profiles, vmxd.host.record, vmxd.host.scan
 vmxd.cli.build_parser().parse_args()  # argparse and importlib, too, import when they run
 vmxd.commands.profiles.builtin_profiles()
 nobody = pwd.getpwnam("nobody")

@@ -30,7 +30,7 @@ from vmxd.model.facts import Cpu, Failed, Host, Reading
 from vmxd.model.inventory import Inventory, take_inventory
 from vmxd.tables import MSR_BY_INDEX
 from vmxd.tables.errnos import ERRNOS, explain
-from vmxd.views.words import verdict_hint, verdict_sentence
+from vmxd.views.verdict_words import verdict_hint, verdict_sentence
 
 PLAIN_CPU = "processor\t: {}\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu msr svm\n\n"
 

@@ -14,7 +14,7 @@ from vmxd.model.decode import Status
 from vmxd.model.facts import Failed, Reading
 from vmxd.model.status import judge
 from vmxd.tables.errnos import ERRNOS
-from vmxd.views.words import verdict_hint, verdict_sentence
+from vmxd.views.verdict_words import verdict_hint, verdict_sentence
 
 EPERM, EIO, ENOENT = Failed("EPERM"), Failed("EIO"), Failed("ENOENT")
 

@@ -31,7 +31,7 @@ from tests.helpers.server import Server, serving
 from tests.helpers.support import LAKEFIELD, program
 from vmxd.host.scan import scan
 from vmxd.server.negotiate import Format
-from vmxd.views.words import verdict_hint, verdict_sentence
+from vmxd.views.verdict_words import verdict_hint, verdict_sentence
 
 
 def answered(server: Server, path: str = "/metrics") -> dict[str, float]:

@@ -19,7 +19,7 @@ from vmxd.tables.versions import LINUX
 from vmxd.views.lines import lines_text
 from vmxd.views.metrics import HostCollector, to_text
 from vmxd.views.show import show_lines
-from vmxd.views.words import summary_lines
+from vmxd.views.summary import summary_lines
 
 HEAD = "# vmxd kvm recording 1\n"
 NESTED = HOSTS / "made-nested"

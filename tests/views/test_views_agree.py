@@ -25,12 +25,12 @@ from vmxd.views.check import check_lines
 from vmxd.views.diff import Side, diff_lines
 from vmxd.views.explain import name_lines
 from vmxd.views.explain_json import explain_document
+from vmxd.views.finding_words import sentence
 from vmxd.views.json import inventory_document
 from vmxd.views.lines import lines_text
 from vmxd.views.metrics import HostCollector
 from vmxd.views.page import render_page
 from vmxd.views.show import show_lines
-from vmxd.views.words import sentence
 
 ON: Final = ("on", "default1-clearable", "forced")
 OFF: Final = ("off", "invalid")

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from vmxd.model.answers import View
 from vmxd.model.offer import Offer
-from vmxd.views.words import failed_sentence
+from vmxd.views.verdict_words import failed_sentence
 
 NOT_USABLE: Final = frozenset(("no_vmx", "disabled_by_firmware", "unlocked", "smx_only"))
 """Statuses that say for certain that software cannot use VMX."""

@@ -19,7 +19,7 @@ from vmxd.fleet.model import UNDECIDED, UNREAD, Fleet, FleetHost, Kind, number_t
 from vmxd.fleet.selector import OWN_LABELS, parse_selector
 from vmxd.fleet.targets import name_hosts
 from vmxd.fleet.transport import PrometheusError
-from vmxd.views.words import status_sentence
+from vmxd.views.verdict_words import status_sentence
 
 Target = frozenset[tuple[str, str]]
 """What tells one target from another: its labels, those of the metrics themselves left out."""

@@ -17,7 +17,7 @@ from vmxd.model.decode import decode
 from vmxd.model.facts import Host, KvmMsrs, Missing, Spans
 from vmxd.model.inventory import Inventory, take_inventory
 from vmxd.tables import IA32_FEATURE_CONTROL
-from vmxd.views.words import status_sentence
+from vmxd.views.verdict_words import status_sentence
 
 Progress = Callable[[int, int], None]
 """Told how many hosts are done, and of how many."""

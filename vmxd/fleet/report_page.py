@@ -23,7 +23,7 @@ from vmxd.tables.platforms.brands import short_name
 from vmxd.tables.purpose import PURPOSE
 from vmxd.tables.rows import Flag, Layout
 from vmxd.views.html import render
-from vmxd.views.words import failed_sentence
+from vmxd.views.verdict_words import failed_sentence
 
 COLUMNS_MAX: Final = 40
 """Groups that the matrix shows at a time: what fits on a wide screen, or on A4 in landscape."""

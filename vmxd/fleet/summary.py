@@ -13,7 +13,7 @@ from vmxd.fleet.report import groups_of
 from vmxd.fleet.words import UNKNOWN, hosts_text, some
 from vmxd.model.decode import Status
 from vmxd.views.json import Json
-from vmxd.views.words import status_hint
+from vmxd.views.verdict_words import status_hint
 
 SCHEMA: Final = "vmxd.fleet.summary/1"
 _NAMED: Final = 4

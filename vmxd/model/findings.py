@@ -1,4 +1,4 @@
-"""What is to be said of a host beside its values: each finding decided once. Pure; views/words.py words each.
+"""What is to be said of a host beside its values: each finding decided once. Pure; views/finding_words.py words each.
 
 A finding is what it is about and on which CPUs. The reasons of an answer (answers.py) are findings too.
 """

@@ -1,4 +1,4 @@
-"""May VMX be used on this host: the statuses of its CPUs put into one. Pure; views/words.py says it in a sentence."""
+"""May VMX be used on this host: the statuses of its CPUs put into one. Pure; views/verdict_words.py words it."""
 
 from __future__ import annotations
 

@@ -15,10 +15,11 @@ from vmxd.server.negotiate import EOF, Format
 from vmxd.server.rendered import Pages, Rendered
 from vmxd.server.self_metrics import SelfCollector
 from vmxd.tables import FEATURES
+from vmxd.views.finding_words import sentence
 from vmxd.views.json import inventory_document, to_json
 from vmxd.views.metrics import HostCollector, to_openmetrics, to_text
 from vmxd.views.page import NOTICE, render_page
-from vmxd.views.words import sentence, verdict_hint, verdict_sentence
+from vmxd.views.verdict_words import verdict_hint, verdict_sentence
 
 _STALE: Final = (
     "Out of date.",

@@ -11,10 +11,11 @@ from vmxd.model.answers import Answer, overall
 from vmxd.model.findings import Finding
 from vmxd.model.inventory import Inventory
 from vmxd.tables import FEATURES
+from vmxd.views.finding_words import told
 from vmxd.views.guest_words import source_text
 from vmxd.views.json import Json
 from vmxd.views.lines import Line, Tone, beside
-from vmxd.views.words import count, told
+from vmxd.views.words import count
 
 CHECK_SCHEMA: Final = "vmxd.check/1"
 

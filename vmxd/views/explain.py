@@ -21,23 +21,12 @@ from vmxd.tables.kvm import KVM_PARAMETERS
 from vmxd.tables.needs import NEEDS
 from vmxd.tables.purpose import PURPOSE
 from vmxd.tables.rows import AllOf, Control, Field, Flag, Layout, MayBeZero, Msr
+from vmxd.views.finding_words import sentence, told, unknown_bits_text, unnamed_bit_text
 from vmxd.views.guest_words import reason_text, source_text, use_text
 from vmxd.views.lines import Line, Tone, beside
 from vmxd.views.platform_words import attribution_text, seen_text
-from vmxd.views.words import (
-    condition,
-    describe_cpus,
-    details,
-    left_off,
-    msr_states,
-    offered,
-    sentence,
-    state_text,
-    summary_lines,
-    told,
-    unknown_bits_text,
-    unnamed_bit_text,
-)
+from vmxd.views.summary import summary_lines
+from vmxd.views.words import condition, describe_cpus, details, left_off, msr_states, offered, state_text
 
 WIDTH: Final = 80
 """Columns that lines have at most; a narrower terminal has fewer."""

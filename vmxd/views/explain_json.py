@@ -17,9 +17,9 @@ from vmxd.tables.cpu_models import first_model
 from vmxd.tables.needs import NEEDS
 from vmxd.tables.rows import Msr
 from vmxd.views.explain import LAYOUTS, TITLES, needed_by
+from vmxd.views.finding_words import told
 from vmxd.views.json import Json, feature_document, feature_state, host_document, msr_document, msr_state
 from vmxd.views.platform_json import why_document
-from vmxd.views.words import told
 
 EXPLAIN_SCHEMA: Final = "vmxd.explain/1"
 

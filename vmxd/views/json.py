@@ -24,9 +24,10 @@ from vmxd.tables import Feature, msr_name
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import AllOf, Control, Field, Flag, MayBeZero, Msr, Unnamed
 from vmxd.tables.versions import SOURCES
+from vmxd.views.finding_words import sentence
 from vmxd.views.guest_json import guest_document, loading_document
 from vmxd.views.platform_json import platform_document
-from vmxd.views.words import sentence, verdict_hint, verdict_sentence
+from vmxd.views.verdict_words import verdict_hint, verdict_sentence
 
 SHOW_SCHEMA: Final = "vmxd.show/1"
 FEATURES_SCHEMA: Final = "vmxd.features/1"

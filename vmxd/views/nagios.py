@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from vmxd.model.answers import Answer, overall
-from vmxd.views.words import count, told
+from vmxd.views.finding_words import told
+from vmxd.views.words import count
 
 UNKNOWN: Final = 3
 CODES: Final = {True: 0, False: 2, None: UNKNOWN}

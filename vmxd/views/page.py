@@ -13,7 +13,8 @@ from vmxd.model.facts import Missing, Source
 from vmxd.model.inventory import Inventory
 from vmxd.model.states import by_cpus
 from vmxd.views import cpu_map, html, page_view
-from vmxd.views.words import guests_text, module_text, no_fingerprint, verdict_hint, verdict_sentence
+from vmxd.views.summary import guests_text, module_text, no_fingerprint
+from vmxd.views.verdict_words import verdict_hint, verdict_sentence
 
 NOTICE: Final = b"<!-- notice -->"
 """Where in the page a notice goes; no text of a host can contain it, since all of them are escaped."""

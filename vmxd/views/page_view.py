@@ -34,7 +34,8 @@ from vmxd.tables.kvm import KVM_PARAMETERS
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.purpose import PURPOSE
 from vmxd.tables.rows import Field, Flag, Msr
-from vmxd.views.words import describe_cpus, feature_details, other_names, parameter_text, sentence, state_text
+from vmxd.views.finding_words import sentence
+from vmxd.views.words import describe_cpus, feature_details, other_names, parameter_text, state_text
 
 STATES: Final = {
     State.ON: "software may use it on every CPU",

@@ -13,7 +13,7 @@ from vmxd.tables.msrs import MSR_BY_INDEX
 from vmxd.tables.rows import Flag, Layout, Msr
 from vmxd.tables.vmcs_config import WORDS
 from vmxd.views.explain import Block, Said, state_here
-from vmxd.views.words import sentence
+from vmxd.views.finding_words import sentence
 
 
 def controls_block(found: ControlsRefused, inventory: Inventory) -> Block:

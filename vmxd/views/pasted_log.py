@@ -9,7 +9,8 @@ from vmxd.model.decode import Status
 from vmxd.model.inventory import Inventory
 from vmxd.pasted.findings import Message
 from vmxd.views.explain import Block, Said
-from vmxd.views.words import on_cpus, status_hint, status_sentence, verdict_hint, verdict_sentence
+from vmxd.views.verdict_words import status_hint, status_sentence, verdict_hint, verdict_sentence
+from vmxd.views.words import on_cpus
 
 
 class _Meaning(NamedTuple):

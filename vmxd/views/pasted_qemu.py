@@ -20,7 +20,8 @@ from vmxd.tables.versions import LIBVIRT, QEMU
 from vmxd.views.explain import Block, Said, state_here
 from vmxd.views.guest_words import reason_text, source_text
 from vmxd.views.pasted_controls import control_name
-from vmxd.views.words import not_in_tables, status_sentence, verdict_hint
+from vmxd.views.verdict_words import status_sentence, verdict_hint
+from vmxd.views.words import not_in_tables
 
 _LOW: Final = 0xFFFF_FFFF
 _PERF: Final = frozenset(("exit_load_perf_global_ctrl", "entry_load_perf_global_ctrl"))

@@ -12,7 +12,8 @@ from vmxd.pasted.plausible import broken_by, is_cut
 from vmxd.tables.bits import set_bits
 from vmxd.tables.msrs import IA32_FEATURE_CONTROL
 from vmxd.views.explain import Block, Said, value_bits
-from vmxd.views.words import on_cpus, status_hint, status_sentence
+from vmxd.views.verdict_words import status_hint, status_sentence
+from vmxd.views.words import on_cpus
 
 
 def value_blocks(found: MsrValues) -> Iterator[Block]:

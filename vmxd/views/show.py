@@ -14,7 +14,8 @@ from vmxd.tables.bits import is_whole
 from vmxd.tables.msrs import MSRS
 from vmxd.tables.rows import AllOf, Control, Field, Flag, Msr, Unnamed
 from vmxd.views.lines import Line, Part, Tone, beside
-from vmxd.views.words import condition, details, feature_details, msr_states, other_names, summary_lines
+from vmxd.views.summary import summary_lines
+from vmxd.views.words import condition, details, feature_details, msr_states, other_names
 
 _LABEL: Final = 12
 _MSR: Final = max(len(msr.name) for msr in MSRS)

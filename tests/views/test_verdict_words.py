@@ -1,11 +1,11 @@
-"""vmxd/views/words.py: names and sentences that need no inventory."""
+"""vmxd/views/verdict_words.py: sentences of a status that need no inventory."""
 
 from __future__ import annotations
 
 import pytest
 
 from vmxd.model.decode import Status
-from vmxd.views.words import failed_sentence, status_sentence
+from vmxd.views.verdict_words import failed_sentence, status_sentence
 
 
 def test_status_sentences() -> None:
