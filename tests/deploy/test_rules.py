@@ -54,16 +54,6 @@ def test_recording() -> None:
     promtool("test", "rules", TESTS / "recording.yml")
 
 
-def test_another_pool_label(tmp_path: Path) -> None:
-    """Replacing the word cluster in the rule files is all it takes to have pools under another label."""
-    tests = [TESTS / f"Vmx{name}.yml" for name in ("HostLacksRequiredFeature", "FingerprintDiffersInPool")]
-    for path in (*RULE_FILES, *tests):
-        text = re.sub(r"\bcluster\b", "datacenter", path.read_text())
-        (tmp_path / path.name).write_text(re.sub(r"(\.\./)+deploy/prometheus/", "", text))
-
-    promtool("test", "rules", *(tmp_path / path.name for path in tests))
-
-
 @pytest.mark.parametrize("alert", ALERTS)
 def test_annotations(alert: str) -> None:
     """Every alert has a severity, a summary, a description and a runbook that is there, under its own name."""

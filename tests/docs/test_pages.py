@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from functools import cache
 from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 
 from docs.site.generate import generate
 from docs.site.metric_reference import NOTES
@@ -93,19 +91,6 @@ def test_named_tests_are_there() -> None:
             file = match[1] or file
             assert (REPOSITORY / file).is_file(), (page, match[0])
             assert not match[2] or f"def {match[2]}(" in (REPOSITORY / file).read_text(), (page, match[0])
-
-
-def test_runbook_address_is_in_one_place() -> None:
-    """The sed of deploy/prometheus/README.md that sets the runbooks' address changes every alert, and to a page."""
-    readme = (REPOSITORY / "deploy/prometheus/README.md").read_text()
-    rules = REPOSITORY / "deploy/prometheus/alerts.rules.yml"
-    (expression,) = re.findall(r"`sed -i '(s\|https://vmxd.example[^']*)' alerts.rules.yml`", readme)
-    text = subprocess.run(["sed", expression, str(rules)], capture_output=True, text=True, check=True).stdout
-
-    for alert in (rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]):
-        url = alert["annotations"]["runbook_url"]
-        assert f"https://docs.corp/vmxd/docs/runbooks/{alert['alert']}.html" == url
-        assert (REPOSITORY / "docs" / "runbooks" / f"{alert['alert']}.md").is_file()
 
 
 def test_the_house_is_as_it_is_shown() -> None:
