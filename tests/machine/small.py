@@ -16,8 +16,10 @@ from tests.machine import image
 from tests.machine.console import Console
 from tests.machine.emulator import Emulator
 from tests.machine.run import Run
+from vmxd.host.files import Files
 from vmxd.host.kvm_text import parse_kvm_text
-from vmxd.model.facts import KvmMsrs
+from vmxd.host.parameters import read_parameters
+from vmxd.model.facts import KvmMsrs, Missing, Parameter
 
 _STEP: Final = "@@ "
 _RESULTS: Final = "@@ results"
@@ -68,6 +70,12 @@ class Results:
         answer = parse_kvm_text(self.text(f"kvm/{name}/kvm.txt"), "kvm.txt")
         assert isinstance(answer, KvmMsrs)
         return {index: value for index, value in answer.readings.items() if isinstance(value, int)}
+
+    def kvm_parameters(self, name: str) -> dict[str, Parameter]:
+        """Return kvm_intel's parameters once it was loaded with a set of them."""
+        found = read_parameters(Files(str(self.directory / "kvm" / name)))
+        assert not isinstance(found, Missing)
+        return found
 
     def cpuinfo(self) -> list[dict[str, str]]:
         """Return the guest's own /proc/cpuinfo, CPU by CPU."""

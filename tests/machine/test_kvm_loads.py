@@ -1,4 +1,4 @@
-"""kvm_intel, booted: what it gives guests with ten sets of parameters, against what vmxd expects of the recording."""
+"""kvm_intel, booted with ten sets of parameters: what it gives guests and keeps on, against what vmxd expects."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from tests.machine.image import HERE
 from tests.machine.models import KVM, MATRIX
 from tests.machine.small import Results
+from tests.machine.verification import Loads, Report
 from vmxd.host.scan import scan
 from vmxd.model.guest import Seen, expect_guest
 
@@ -22,8 +23,8 @@ SETS: Final = {
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_kvm_gives_what_is_expected(guest: Results, name: str) -> None:
-    """With each set of parameters, kvm_intel gives the values that vmxd expects of the recording made before."""
+def test_kvm_gives_what_is_expected(guest: Results, name: str, request: pytest.FixtureRequest, report: Report) -> None:
+    """Loaded with each set, kvm_intel gives the values, and has the parameters, that a recording made before tells."""
     inventory = scan(str(guest.directory / "recording")).inventory
     given = guest.kvm_msrs(name)
     cpu = inventory.host.cpus[0]
@@ -31,6 +32,15 @@ def test_kvm_gives_what_is_expected(guest: Results, name: str) -> None:
 
     seen = Seen(cpu.flags, inventory.host.kernel, cpu.signature)
     expected = expect_guest(msrs, inventory.host.kernel, None, SETS[name], seen)
+    told = {index: value for index, value in expected.msrs.items() if value is not None}
 
     assert (given is None) == bool(expected.refusals)
-    assert given is None or given == {index: value for index, value in expected.msrs.items() if value is not None}
+    if given is not None:
+        parameters = guest.kvm_parameters(name)
+        known = {each: value for each, value in expected.parameters.items() if isinstance(value, bool | int)}
+        assert given == told
+        assert known == {each: parameters.get(each) for each in known}
+    of = request.node.callspec.params["guest"]
+    loads = report.loads.setdefault(str(of), Loads(str(of.emulator.model), of.suite))
+    loads.sets += 1
+    loads.refused += given is None

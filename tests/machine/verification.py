@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.machine import image, packages
+from tests.machine.models import KVM
 
 DOCUMENT: Final = Path(__file__).parent / "verification.md"
 
@@ -42,6 +43,24 @@ class Row:
 
 
 @dataclass(slots=True)
+class Loads:
+    """One CPU model and kernel, on which every load of kvm_intel went as expected.
+
+    suite: of Debian whose kernel booted, "" for this host's. sets: of parameters; refused: those with which kvm_intel
+    does not load.
+    """
+
+    model: str
+    suite: str
+    sets: int = 0
+    refused: int = 0
+
+    def __str__(self) -> str:
+        cells = (self.model, self.suite or "as above", self.sets, self.refused)
+        return f"| {' | '.join(map(str, cells))} |"
+
+
+@dataclass(slots=True)
 class Report:
     """What a session has shown.
 
@@ -51,6 +70,7 @@ class Report:
 
     reused: bool = False
     rows: list[Row] = field(default_factory=list)
+    loads: dict[str, Loads] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     left_out: int = 0
     _facts: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
@@ -66,7 +86,8 @@ class Report:
         parts = [
             "\n".join([f"## {heading}\n", *(f"- {fact}" for fact in facts)]) for heading, facts in self._facts.values()
         ]
-        return _TEXT.format(rows="\n".join(map(str, self.rows)), versions=versions, facts="\n\n".join(parts))
+        rows, loads = ("\n".join(map(str, each)) for each in (self.rows, self.loads.values()))
+        return _TEXT.format(rows=rows, loads=loads, versions=versions, facts="\n\n".join(parts))
 
 
 def versions() -> str:
@@ -74,7 +95,9 @@ def versions() -> str:
     names = ("bochs", "qemu-system-x86")
     command = ["dpkg-query", "--show", "--showformat=${Package} ${Version}, ", *names]
     installed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return installed + packages.candidate(packages.kernel_package(image.KERNEL_FLAVOUR)).replace("=", " ")
+    suites = ("", *dict.fromkeys(guest.suite for guest in KVM))
+    kernels = [packages.candidate(packages.kernel_package(image.KERNEL_FLAVOUR, each), each) for each in suites]
+    return installed + ", ".join(kernels).replace("=", " ")
 
 
 def lasting(document: str) -> str:

@@ -10,8 +10,8 @@ import sys
 from vmxd.host.files import Files
 from vmxd.host.kvm import read_kvm_msrs
 from vmxd.host.kvm_text import format_kvm_text
+from vmxd.host.parameters import DIRECTORY
 
-PARAMETERS = "/sys/module/kvm_intel/parameters"
 MODULE = "/lib/modules/kvm-intel.ko"
 
 
@@ -24,10 +24,10 @@ def load(name: str, parameters: list[str], directory: str) -> None:
     done = subprocess.run(["insmod", MODULE, *parameters], capture_output=True, text=True, check=False)
     write(directory, "error", done.stderr)
     if done.returncode == 0:
-        os.mkdir(f"{directory}/parameters")
-        for each in os.listdir(PARAMETERS):
-            with open(f"{PARAMETERS}/{each}") as file:
-                write(directory, f"parameters/{each}", file.read())
+        os.makedirs(f"{directory}/{DIRECTORY}")
+        for each in os.listdir(f"/{DIRECTORY}"):
+            with open(f"/{DIRECTORY}/{each}") as file:
+                write(directory, f"{DIRECTORY}/{each}", file.read())
         write(directory, "kvm.txt", format_kvm_text(read_kvm_msrs(Files("/"))))
         subprocess.run(["rmmod", "kvm_intel"], check=False)
     log_text = subprocess.run(["dmesg"], capture_output=True, text=True, check=False).stdout
