@@ -25,7 +25,7 @@ def test_an_expectation() -> None:
     assert (True, {"why": "emulated", "names": [], "since": None}) == (
         document["features"]["pml"], document["reasons"]["pml"],
     )  # fmt: skip
-    assert {"why": "hardware", "names": [], "since": None} == document["reasons"]["tsc_scaling"]
+    assert {"why": "hardware", "names": ["tsc_scaling"], "since": None} == document["reasons"]["tsc_scaling"]
 
 
 def test_a_question_names_its_parameters() -> None:
