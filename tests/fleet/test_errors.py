@@ -19,6 +19,7 @@ import pytest
 from tests.helpers.certificates import make_authority, make_pair
 from tests.helpers.inside import vmxd
 from tests.helpers.support import HOSTS
+from vmxd.fleet.api import AT_ONCE
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 EMPTY: Final = {"status": "success", "data": {"resultType": "vector", "result": []}}
@@ -156,9 +157,25 @@ def test_deadline_of_all_queries() -> None:
         reply_json({"status": "success", "data": {"result": [{"metric": EVERY_LABEL, "value": [1e9, "1"]}]}})(request)
 
     with answering(slow) as url:
-        said = refused(url, "--timeout=0.8")
+        said = refused(url, "--timeout=0.5")
 
-    assert "URL did not answer within 0.8 s" in said
+    assert "URL did not answer within 0.5 s" in said
+
+
+def test_asked_at_once() -> None:
+    """Whatever needs no more than the time of the first answer is asked at once: it would wait for ever otherwise."""
+    first, others = threading.Barrier(1), threading.Barrier(AT_ONCE)
+
+    def together(request: http.server.BaseHTTPRequestHandler) -> None:
+        nonlocal first
+        barrier, first = first, others
+        barrier.wait(timeout=60)
+        reply_json(one(EVERY_LABEL))(request)
+
+    with answering(together) as url:
+        said = vmxd("fleet", "summary", "--prometheus", url)
+
+    assert (0, "") == (said.returncode, said.stderr)
 
 
 EVERY_LABEL: Final = {

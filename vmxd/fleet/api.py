@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,6 +20,8 @@ from vmxd.fleet.http_config import HttpConfig
 from vmxd.fleet.times import TIME_MAX
 from vmxd.fleet.transport import PrometheusError, Reply, Transport, short
 
+AT_ONCE: Final = 3
+"""Queries that wait at the same time: VictoriaMetrics on two CPUs answers four, and refuses one that waits for 10 s."""
 VALUES_MAX: Final = 4_000_000
 """Objects, lists and elements of an answer: each takes some 100 bytes of memory, a host 20 of them."""
 _PAGE: Final = re.compile(r"(/(api/v1(/query)?|(classic/)?graph|query))?/*$", re.ASCII)
@@ -55,17 +58,16 @@ class Series:
 
 @dataclass(slots=True)
 class Api:
-    """The API below a URL, without /api/v1.
+    """The API below a URL, without /api/v1; threads may ask at the same time.
 
     timeout: seconds for all queries together. warnings: why answers were incomplete, as the server says it.
-    queries: how many were asked.
     """
 
     url: str
     config: HttpConfig = field(default_factory=HttpConfig)
     timeout: float = 60.0
     warnings: dict[str, None] = field(default_factory=dict)
-    queries: int = 0
+    _turns: threading.Semaphore = field(init=False, repr=False, default_factory=lambda: threading.Semaphore(AT_ONCE))
     _transport: Transport = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -75,12 +77,17 @@ class Api:
         self._transport = Transport(self.url, self.config.with_headers(always), self.timeout)
 
     @property
+    def queries(self) -> int:
+        """How many queries were asked."""
+        return self._transport.posts
+
+    @property
     def received(self) -> int:
         """Bytes of all answers, as they came over the wire."""
         return self._transport.received
 
     def close(self) -> None:
-        """Close its connection."""
+        """Close its connections."""
         self._transport.close()
 
     def query(self, expression: str, at: float | None = None, needs: Iterable[str] = ()) -> list[Series]:
@@ -99,9 +106,10 @@ class Api:
         return list(self._ask("query_range", expression, times, needs))
 
     def _ask(self, path: str, expression: str, fields: Mapping[str, str], needs: Iterable[str]) -> Iterator[Series]:
-        self.queries += 1
         form = {"query": expression, "timeout": f"{1000 * self._transport.seconds_left():.0f}ms", **fields}
-        answer = self._answer(self._transport.post(f"/api/v1/{path}", urlencode(form, errors="replace").encode()))
+        with self._turns:
+            reply = self._transport.post(f"/api/v1/{path}", urlencode(form, errors="replace").encode())
+        answer = self._answer(reply)
         try:
             for each in answer["data"]["result"]:
                 series = _series(each)

@@ -7,6 +7,7 @@ the fleet, and the table of real CPUs.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from vmxd.fleet.model import FleetHost
@@ -17,7 +18,18 @@ from vmxd.tables import FEATURES
 
 EITHER: Final = "configuration or microcode"
 """What brings a feature that hosts of one CPU model have elsewhere, if their microcode does not tell."""
+_CACHED: Final = 1 << 14
 _BY_KVM: Final = {Why.PARAMETER: "parameter", Why.NESTED: "parameter", Why.KERNEL: "kernel"}
+
+
+class _Cpu(NamedTuple):
+    """What decides why a host's hardware lacks a feature, by the table of real CPUs."""
+
+    vendor: str | None
+    signature: str | None
+    model_name: str | None
+    microcode: str | None
+    hypervisor: bool
 
 
 class Identity(NamedTuple):
@@ -34,13 +46,27 @@ def identity(host: FleetHost) -> Identity | None:
 
 def platform_of(host: FleetHost) -> Platform | None:
     """Describe a host's CPUs as a row of the table of real CPUs would; None if they are not known."""
-    return describe(host.vendor, host.signature, host.model_name, host.microcode, hypervisor=host.hypervisor)
+    return _described(_cpu(host))
 
 
 def why(host: FleetHost, feature: str) -> Attribution | None:
     """Attribute a feature that a host's hardware lacks; None if its CPU is not known."""
-    platform = platform_of(host)
-    return None if platform is None or host.status == "no_vmx" else attribute(feature, platform)
+    return None if host.status == "no_vmx" else _attributed(feature, _cpu(host))
+
+
+def _cpu(host: FleetHost) -> _Cpu:
+    return _Cpu(host.vendor, host.signature, host.model_name, host.microcode, host.hypervisor)
+
+
+@lru_cache(maxsize=_CACHED)
+def _described(cpu: _Cpu) -> Platform | None:
+    return describe(cpu.vendor, cpu.signature, cpu.model_name, cpu.microcode, hypervisor=cpu.hypervisor)
+
+
+@lru_cache(maxsize=_CACHED)
+def _attributed(feature: str, cpu: _Cpu) -> Attribution | None:
+    platform = _described(cpu)
+    return None if platform is None else attribute(feature, platform)
 
 
 def remedy(host: FleetHost, features: Collection[str], elsewhere: Collection[str | None]) -> str | None:

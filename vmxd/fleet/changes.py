@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from vmxd.fleet.answer import Answer, Table, paragraph, section, source_document
 from vmxd.fleet.api import Api
 from vmxd.fleet.history import Facts, facts_text, features_text, lost_and_gained
+from vmxd.fleet.later import at_once
 from vmxd.fleet.model import Fleet, FleetHost
 from vmxd.fleet.prometheus import Asked, read_parameter_changes, read_prometheus
 from vmxd.fleet.times import format_time
@@ -123,8 +125,7 @@ class Changes(Answer):
 
 def read_changes(api: Api, matchers: str, since: float, at: float | None) -> Changes:
     """Ask a Prometheus what became of hosts. at: Unix time, None for now. Raises PrometheusError."""
-    now = read_prometheus(api, Asked(matchers, at))
-    then = read_prometheus(api, Asked(matchers, since))
+    now, then = at_once([partial(read_prometheus, api, Asked(matchers, each)) for each in (at, since)])
     return compare(then, now, read_parameter_changes(api, matchers, since, now))
 
 
@@ -132,11 +133,15 @@ def compare(then: Fleet, now: Fleet, parameters: Mapping[str, Facts]) -> Changes
     """Compare a fleet at two times. parameters: of kvm_intel that changed, by host."""
     before, after = ({host.name: host for host in fleet.hosts} for fleet in (then, now))
     changed, unknown = {}, {}
+    seen: dict[tuple[object, ...], tuple[tuple[str, ...] | None, tuple[str, ...] | None]] = {}
     for name, host in after.items():
         if name not in before:
             continue
         old = before[name]
-        lost, gained = lost_and_gained(old, host)
+        kinds = (old.kind, bool(old.failed), host.kind, bool(host.failed))
+        if kinds not in seen:
+            seen[kinds] = lost_and_gained(old, host)
+        lost, gained = seen[kinds]
         facts = {**_facts(old, host), **parameters.get(name, {})}
         if lost is None or gained is None:
             unknown[name] = f"now: {host.reason}" if host.kind is None else f"then: {old.reason}"

@@ -119,9 +119,11 @@ class Lacks(Answer):
         for key in self.order:
             heading, tone, hosts, describe = headings[key]
             groups: dict[tuple[str, ...], list[str]] = {}
-            for host in hosts:
-                said = (*describe(host), known_text(host) if mixed and hosts is not self.unusable else "")
-                groups.setdefault(said, []).append(host.name)
+            for alike in _alike(hosts):
+                said = (*describe(alike[0]), known_text(alike[0]) if mixed and hosts is not self.unusable else "")
+                groups.setdefault(said, []).extend(host.name for host in alike)
+            for names_alike in groups.values():
+                names_alike.sort()
             yield from section(heading, tone, groups, width, names)
 
     def _lacking(self, host: FleetHost) -> tuple[str, ...]:
@@ -148,16 +150,31 @@ def sort_hosts(fleet: Fleet, features: Sequence[str], question: str = "lacks", *
     has: list[FleetHost] = []
     unusable: list[FleetHost] = []
     unknown: dict[FleetHost, tuple[str, ...]] = {}
+    sorted_: dict[tuple[object, bool], tuple[tuple[str, ...], ...]] = {}
     for host in fleet.hosts:
-        values = {name: host.has(name) for name in features}
-        if lacking := tuple(name for name, value in values.items() if value is False):
+        kind = host.kind, bool(host.failed)
+        if kind not in sorted_:
+            values = {name: host.has(name) for name in features}
+            sorted_[kind] = tuple(tuple(name for name in values if values[name] is each) for each in (False, None))
+        lacking, open_ = sorted_[kind]
+        if lacking:
             lacks[host] = lacking
-        elif open_ := tuple(name for name, value in values.items() if value is None):
+        elif open_:
             unknown[host] = open_
         else:
             (unusable if host.is_forbidden else has).append(host)
     whole = complete and not fleet.warnings
     return Lacks(tuple(features), fleet.view, lacks, tuple(has), tuple(unusable), unknown, ORDERS[question], whole)
+
+
+def _alike(hosts: Iterable[FleetHost]) -> Iterable[list[FleetHost]]:
+    """Put hosts together of which the same is said, so that each group is described once."""
+    found: dict[tuple[object, ...], list[FleetHost]] = {}
+    for host in hosts:
+        cpu = (host.vendor, host.model_name, host.signature, host.microcode, host.hypervisor)
+        key = (*cpu, host.status, host.reason, host.failed, host.kind, id(host.offer))
+        found.setdefault(key, []).append(host)
+    return found.values()
 
 
 def _with_reasons(host: FleetHost, names: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """A Prometheus as a fleet: what every vmxd host says of itself, and one host of each kind in full.
 
 A few series of each host are asked for; vmx_msr_info, and vmx_feature where CPUs differ, of one host for each
-fingerprint. All queries are as of one time, that of the first.
+fingerprint. All queries are as of one time, that of the first; those that need no other's answer are asked at once.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Final
+from functools import cache, partial
+from typing import Any, Final
 
 from vmxd.fleet.api import Api, Series
 from vmxd.fleet.kinds import NO_VMX, Doubt, make_kind, msr_index, msr_value
-from vmxd.fleet.model import UNDECIDED, UNREAD, Fleet, FleetHost, Kind, number_text, parameters_of
+from vmxd.fleet.later import Later, at_once
+from vmxd.fleet.model import UNDECIDED, UNREAD, Fleet, FleetHost, Kind, Parameters, number_text, parameters_of
 from vmxd.fleet.selector import OWN_LABELS, parse_selector
 from vmxd.fleet.targets import name_hosts
 from vmxd.fleet.transport import PrometheusError
@@ -73,11 +74,13 @@ def read_parameter_changes(api: Api, matchers: str, since: float, now: Fleet) ->
     past = f"{present} offset {now.taken_at - since:.0f}s"
     names = {frozenset(host.labels.items()): host.name for host in now.hosts}
     before, after = (
-        {
-            (_target(series), series.labels["parameter"]): series.value
-            for series in api.query(query, now.taken_at, needs)
-        }
-        for query, needs in ((f"{past} != {present}", ("parameter",)), (f"{present} != {past}", ("parameter",)))
+        {(_target(series), series.labels["parameter"]): series.value for series in answer}
+        for answer in at_once(
+            [
+                partial(api.query, query, now.taken_at, ("parameter",))
+                for query in (f"{past} != {present}", f"{present} != {past}")
+            ]
+        )
     )
     found: dict[str, dict[str, tuple[str, str]]] = {}
     for (target, parameter), value in after.items():
@@ -124,27 +127,19 @@ class _Reader:
         infos = self._query("vmx_host_info")
         if self._at is None:
             self._at = infos[0].samples[0][0] if infos else time.time()
-        hosts: dict[Target, FleetHost] = {}
-        changed = set()
-        for series in infos:
-            target, host = _target(series), _host(series)
-            if hosts.setdefault(target, host) != host:
-                changed.add(target)
-        down = [_target(series) for series in self._down()]
-        if not hosts and not down:
+        down = Later(self._down)
+        if not infos and not down.result():
             raise self._nothing()
-        self._tell(hosts)
-        if self._asked.nested:
-            self._tell_nested(hosts)
-        if self._asked.parameters:
-            self._tell_parameters(hosts)
-        hosts |= {target: replace(hosts[target], status=None, reason=_CHANGED) for target in changed}
+        offered, parameters = Later(self._offered), Later(self._parameters)
+        hosts = self._told(infos)
         kinds = self._kinds({target: host for target, host in hosts.items() if host.status})
+        nested, set_to = offered.result(), parameters.result()
         found = [
-            *(_with_kind(host, kinds.get(target)) for target, host in hosts.items()),
-            *(FleetHost("", dict(target), reason=_DOWN) for target in down if target not in hosts),
+            replace(_with_kind(host, kinds.get(each)), nested=nested.get(each), parameters=set_to.get(each))
+            for each, host in hosts.items()
         ]
-        return Fleet(name_hosts(found), self._api.url, self._at, tuple(self._api.warnings))
+        found += [FleetHost("", dict(each), reason=_DOWN) for each in map(_target, down.result()) if each not in hosts]
+        return Fleet(name_hosts(found), self._api.url, self._at, tuple(sorted(self._api.warnings)))
 
     def _query(self, metric: str, *matchers: str, suffix: str = "", needs: Iterable[str] = ()) -> list[Series]:
         return self._api.query(f"{metric}{{{all_of(self._asked.selected, *matchers)}}}{suffix}", self._at, needs)
@@ -168,38 +163,35 @@ class _Reader:
             )
         return NoHostsError(message, hint)
 
-    def _tell(self, hosts: dict[Target, FleetHost]) -> None:
-        """Put into hosts what other series say of them."""
-
-        def put(found: list[Series], change: Callable[[FleetHost, Series], FleetHost]) -> None:
-            for series in found:
-                if (target := _target(series)) in hosts:
-                    hosts[target] = change(hosts[target], series)
-
-        put(
-            self._query("vmx_status", suffix=" == 1", needs=("status",)),
-            lambda host, series: replace(
-                host,
-                status=series.labels["status"],
-                reason=status_sentence(series.labels["status"]),
-            ),
+    def _told(self, infos: Iterable[Series]) -> dict[Target, FleetHost]:
+        """Return hosts by vmx_host_info, and by a few other series that say something of every host, or of few."""
+        asked: tuple[tuple[str, str, str, Callable[[Series], dict[str, Any]]], ...] = (
+            ("vmx_status", "", " == 1", lambda each: _status(each.labels["status"])),
+            ("vmx_kernel_info", "", "", lambda each: {"kernel": each.labels["release"]}),
+            ("vmx_inconsistent_cpus", "", " > 0", lambda each: {"inconsistent": self._cpus(each)}),
+            ("vmx_cpus", 'state="failed"', " > 0", lambda each: {"failed": self._cpus(each)}),
+            ("vmxd_recording_stale", "", " == 1", lambda _: {"status": None, "reason": _STALE}),
         )
-        put(
-            self._query("vmx_kernel_info", needs=("release",)),
-            lambda host, series: replace(host, kernel=series.labels["release"]),
+        needs = {"vmx_status": ("status",), "vmx_kernel_info": ("release",)}
+        answers = at_once(
+            [
+                partial(self._query, metric, matchers, suffix=suffix, needs=needs.get(metric, ()))
+                for metric, matchers, suffix, _ in asked
+            ]
         )
-        put(
-            self._query("vmx_inconsistent_cpus", suffix=" > 0"),
-            lambda host, series: replace(host, inconsistent=self._cpus(series)),
-        )
-        put(
-            self._query("vmx_cpus", 'state="failed"', suffix=" > 0"),
-            lambda host, series: replace(host, failed=self._cpus(series)),
-        )
-        put(
-            self._query("vmxd_recording_stale", suffix=" == 1"),
-            lambda host, _: replace(host, status=None, reason=_STALE),
-        )
+        facts: dict[Target, dict[str, Any]] = {}
+        changed = set()
+        for info in infos:
+            target, host = _target(info), _facts(info)
+            if facts.setdefault(target, host) != host:
+                changed.add(target)
+        for (*_, fact), answer in zip(asked, answers, strict=True):
+            for series in answer:
+                if (target := _target(series)) in facts:
+                    facts[target] |= fact(series)
+        for target in changed:
+            facts[target] |= {"status": None, "reason": _CHANGED}
+        return {target: FleetHost("", dict(target), **each) for target, each in facts.items()}
 
     def _cpus(self, series: Series) -> int:
         if not series.value.is_integer() or not 0 <= series.value <= _CPUS_MAX:
@@ -207,28 +199,32 @@ class _Reader:
             raise PrometheusError(message, "is it vmxd that has these metrics?")
         return int(series.value)
 
-    def _tell_nested(self, hosts: dict[Target, FleetHost]) -> None:
+    def _offered(self) -> dict[Target, dict[str, bool]]:
         """Ask what KVM offers of the features that were asked for."""
+        if not self._asked.nested:
+            return {}
         found = self._unusual("vmx_nested_feature", "feature", one_of("feature", self._asked.nested))
-        for target, values in found.items():
-            if target in hosts:
-                offered = {name: bool(value) for name, value in values.items()}
-                hosts[target] = replace(hosts[target], nested=offered)
+        return {target: {name: bool(value) for name, value in values.items()} for target, values in found.items()}
 
-    def _tell_parameters(self, hosts: dict[Target, FleetHost]) -> None:
+    def _parameters(self) -> dict[Target, Parameters]:
         """Ask for kvm_intel's parameters."""
-        for target, values in self._unusual("vmx_kvm_parameter", "parameter").items():
-            if target in hosts:
-                hosts[target] = replace(hosts[target], parameters=parameters_of(values))
+        found = self._unusual("vmx_kvm_parameter", "parameter") if self._asked.parameters else {}
+        return {target: parameters_of(values) for target, values in found.items()}
 
     def _unusual(self, metric: str, label: str, *matchers: str) -> dict[Target, dict[str, float]]:
         """Ask for a metric's values by a label where they are not the median's: hosts are mostly set up alike."""
         selected = f"{metric}{{{all_of(self._asked.selected, *matchers)}}}"
         median = f"quantile by ({label}) (0.5, {selected})"
-        usual = _by_label(self._api.query(median, self._at, (label,)), label).get(frozenset(), {})
-        counts = self._api.query(f"count without ({label}) ({selected})", self._at)
         odd = f"{selected} != on ({label}) group_left () {median}"
-        found = _by_label(self._api.query(odd, self._at, (label,)), label)
+        usually, counts, oddly = at_once(
+            [
+                partial(self._api.query, median, self._at, (label,)),
+                partial(self._api.query, f"count without ({label}) ({selected})", self._at),
+                partial(self._api.query, odd, self._at, (label,)),
+            ]
+        )
+        usual = _by_label(usually, label).get(frozenset(), {})
+        found = _by_label(oddly, label)
         for series in counts:
             if series.value == len(usual):
                 found[_target(series)] = usual | found.get(_target(series), {})
@@ -255,10 +251,12 @@ class _Reader:
             else:
                 groups[target] = [target]
         speakers = {min(group, key=lambda each: bool(hosts[each].failed)): group for group in groups.values()}
+        inconsistent = [each for each in speakers if hosts[each].inconsistent]
+        begun = Later(partial(self._differing, inconsistent))
         values = self._values(speakers)
         unsure = [each for each in speakers if hosts[each].inconsistent or hosts[each].failed or each not in values]
         exported = self._exported(unsure)
-        differing_msrs, differing = self._differing([each for each in unsure if hosts[each].inconsistent])
+        differing_msrs, differing = begun.result()
         for speaker, group in speakers.items():
             kind = make_kind(
                 fingerprints[speaker] or None,
@@ -275,9 +273,9 @@ class _Reader:
         """Ask for a metric of some targets."""
         wanted = set(targets)
         instances = sorted({dict(target).get("instance", "") for target in targets})
-        for start in range(0, len(instances), BATCH):
-            names = one_of("instance", instances[start : start + BATCH])
-            found = self._query(metric, names, *matchers, suffix=suffix, needs=needs)
+        batches = (one_of("instance", instances[at : at + BATCH]) for at in range(0, len(instances), BATCH))
+        ask = partial(self._query, metric, suffix=suffix, needs=needs)
+        for found in at_once([partial(ask, names, *matchers) for names in batches]):
             yield from (series for series in found if _target(series) in wanted)
 
     def _values(self, targets: Collection[Target]) -> dict[Target, dict[int, int]]:
@@ -296,12 +294,13 @@ class _Reader:
 
     def _differing(self, targets: Sequence[Target]) -> tuple[dict[Target, set[int]], dict[Target, set[str]]]:
         """Return the MSRs that differ between CPUs, and the features that some CPUs have and others have not."""
+        by_cpu = Later(lambda: list(self._of(targets, "vmx_feature_cpus", suffix=" > 0", needs=("feature", "state"))))
         msrs: dict[Target, set[int]] = {}
         for series in self._of(targets, "vmx_msr_variants", suffix=" > 1", needs=("msr",)):
             if (index := msr_index(series.labels["msr"])) is not None:
                 msrs.setdefault(_target(series), set()).add(index)
         states: dict[tuple[Target, str], set[str]] = {}
-        for series in self._of(targets, "vmx_feature_cpus", suffix=" > 0", needs=("feature", "state")):
+        for series in by_cpu.result():
             states.setdefault((_target(series), series.labels["feature"]), set()).add(series.labels["state"])
         features: dict[Target, set[str]] = {}
         for (target, feature), seen in states.items():
@@ -321,19 +320,22 @@ def _by_label(found: Iterable[Series], label: str) -> dict[Target, dict[str, flo
     return values
 
 
-def _host(info: Series) -> FleetHost:
+def _facts(info: Series) -> dict[str, Any]:
+    """Return what vmx_host_info says, as fields of a FleetHost."""
     labels = info.labels
-    return FleetHost(
-        "",
-        dict(_target(info)),
-        reason=_NO_STATUS,
-        vendor=labels.get("vendor") or None,
-        model_name=labels.get("model_name") or None,
-        signature=labels.get("signature") or None,
-        microcode=labels.get("microcode") or None,
-        hypervisor=labels.get("hypervisor") == "true",
-        kind=_unread(labels.get("fingerprint") or None),
-    )
+    return {
+        "reason": _NO_STATUS,
+        "vendor": labels.get("vendor") or None,
+        "model_name": labels.get("model_name") or None,
+        "signature": labels.get("signature") or None,
+        "microcode": labels.get("microcode") or None,
+        "hypervisor": labels.get("hypervisor") == "true",
+        "kind": _unread(labels.get("fingerprint") or None),
+    }
+
+
+def _status(status: str) -> dict[str, Any]:
+    return {"status": status, "reason": status_sentence(status)}
 
 
 @cache

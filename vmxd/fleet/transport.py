@@ -6,11 +6,13 @@ The deadline covers connecting, TLS, status lines, headers, 100 Continue, chunk 
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import io
 import re
 import socket
 import ssl
+import threading
 import time
 import urllib.request
 import zlib
@@ -48,29 +50,36 @@ class Reply:
 
 
 class Transport:
-    """Connections to the server of a URL, one at a time; the deadline is ``timeout`` seconds after the first request.
+    """Connections to the server of a URL; the deadline is ``timeout`` seconds after the first request.
 
-    received: the bytes that the server has sent.
+    Threads may ask at the same time, each over a connection of its own.
+    posts: how often it was asked. received: the bytes that the server has sent.
     """
 
     def __init__(self, url: str, config: HttpConfig, timeout: float) -> None:
         """Raise UsageError if the environment or the configuration names a proxy that is none."""
+        self.posts = 0
         self.received = 0
         self._url = url
         self._server = urlsplit(url)
         self._config = config
         self._timeout = timeout
         self._deadline: float | None = None
-        self._limit = 0
+        self._counting = threading.Lock()
+        self._open: set[_Connection] = set()
+        self._idle: list[_Connection] = []
+        self._is_closed = False
         proxy = config.proxy or _proxy_of(self._server)
         self._proxy = _checked_proxy(proxy) if proxy else None
-        self._connection: http.client.HTTPConnection | None = None
 
     def close(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+        """Close all connections, those that a thread still waits for too, and open no other."""
+        self._is_closed = True
+        for connection in tuple(self._open):
+            sock: socket.socket | None = connection.sock
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR) if sock else None
+            self._drop(connection)
 
     def seconds_left(self) -> float:
         """Seconds until the deadline. Raises PrometheusError if it has passed."""
@@ -83,49 +92,67 @@ class Transport:
 
     def post(self, path: str, body: bytes) -> Reply:
         """Send a form to a path below the URL. Raises PrometheusError."""
-        self._limit = self.received + ANSWER_MAX + _OVERHEAD_MAX
+        with self._counting:
+            self.posts += 1
+        return self._post(path, body)
+
+    def _post(self, path: str, body: bytes) -> Reply:
         headers = {**self._config.headers, "Content-Type": "application/x-www-form-urlencoded"}
-        is_new = self._connection is None
+        kept = self._idle.pop() if self._idle else None
+        connection = kept
         try:
-            response = self._sent(path, body, headers)
+            connection = kept or self._connected()
+            response = self._sent(connection, path, body, headers)
         except (ConnectionError, http.client.BadStatusLine) as error:
-            self.close()
-            if is_new:
+            self._drop(connection)
+            if kept is None or self._is_closed:
                 raise self._failed(error) from error
-            return self.post(path, body)  # the server had closed a connection that was kept
+            return self._post(path, body)  # the server had closed a connection that was kept
         except (OSError, http.client.HTTPException, UnicodeError, ValueError) as error:
-            self.close()
+            self._drop(connection)
             raise self._failed(error) from error
         try:
             unpacked = self._body(response)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            self.close()
+            self._drop(connection)
             raise self._failed(error) from error
-        if response.will_close:
-            self.close()
+        if response.will_close or self._is_closed:
+            self._drop(connection)
+        else:
+            self._idle.append(connection)
         return Reply(response.status, response.headers, unpacked)
 
     def count(self, received: int) -> None:
-        """Count bytes that the server has sent. Raises PrometheusError if they are too many."""
-        self.received += received
-        if self.received > self._limit:
-            raise self._too_much()
+        """Count bytes that the server has sent."""
+        with self._counting:
+            self.received += received
+
+    def too_much(self) -> PrometheusError:
+        """Return the error for an answer that is too long."""
+        return PrometheusError(
+            f"{self._url} answered with more than {ANSWER_MAX >> 20} MiB", "ask for less with --selector"
+        )
 
     # How it is connected ---------------------------------------------------------------------------------------------
 
-    def _sent(self, path: str, body: bytes, headers: dict[str, str]) -> http.client.HTTPResponse:
-        if self._connection is None:
-            self._connection = self._connected()
-        assert self._connection.sock is not None
-        self._connection.sock.settimeout(self.seconds_left())
+    def _sent(
+        self, connection: _Connection, path: str, body: bytes, headers: dict[str, str]
+    ) -> http.client.HTTPResponse:
+        connection.left = ANSWER_MAX + _OVERHEAD_MAX
+        connection.sock.settimeout(self.seconds_left())
         target = self._server.path + path
         if self._proxy and self._server.scheme == "http":
             target = f"http://{self._server.netloc}{target}"
             headers = {**headers, **_proxy_authorization(self._proxy)}
-        self._connection.request("POST", target, body, headers)
-        return self._connection.getresponse()
+        connection.request("POST", target, body, headers)
+        return connection.getresponse()
 
-    def _connected(self) -> http.client.HTTPConnection:
+    def _drop(self, connection: _Connection | None) -> None:
+        if connection is not None:
+            self._open.discard(connection)
+            connection.close()
+
+    def _connected(self) -> _Connection:
         host, scheme = self._server.hostname or "", self._server.scheme
         port = self._server.port or _PORTS[scheme]
         connection = _Connection(host, port, transport=self)
@@ -137,7 +164,8 @@ class Transport:
                 sock = ssl.create_default_context().wrap_socket(sock, server_hostname=via.hostname)
             if scheme == "https":
                 if self._proxy:
-                    self._tunnel(sock, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", self._proxy)
+                    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+                    self._tunnel(sock, connection, target, self._proxy)
                 context = self._config.tls or ssl.create_default_context()
                 sock.settimeout(self.seconds_left())
                 sock = context.wrap_socket(sock, server_hostname=self._config.server_name or host)
@@ -145,6 +173,7 @@ class Transport:
             sock.close()
             raise
         connection.sock = sock
+        self._open.add(connection)
         return connection
 
     def _socket(self, host: str, port: int) -> socket.socket:
@@ -171,11 +200,12 @@ class Transport:
             raise failure
         raise _ConnectError(_reason(failure)) from failure
 
-    def _tunnel(self, sock: socket.socket, target: str, proxy: SplitResult) -> None:
+    @staticmethod
+    def _tunnel(sock: socket.socket, connection: _Connection, target: str, proxy: SplitResult) -> None:
         headers = {"Host": target, **_proxy_authorization(proxy)}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         sock.sendall(f"CONNECT {target} HTTP/1.1\r\n{lines}\r\n".encode())
-        response = _Response(sock, method="CONNECT", transport=self)
+        response = _Response(sock, method="CONNECT", connection=connection)
         response.begin()
         if response.status != http.client.OK:
             raise _ConnectError(f"it answered {response.status}")
@@ -188,7 +218,7 @@ class Transport:
             while chunk := response.read(_CHUNK):
                 body += unpack.decompress(chunk, ANSWER_MAX) if packed else chunk
                 if len(body) > ANSWER_MAX or unpack.unconsumed_tail:
-                    raise self._too_much()
+                    raise self.too_much()
         except zlib.error as error:
             raise PrometheusError(f"{self._url} sent what is no gzip: {error}", "is it a Prometheus?") from error
         return bytes(body)
@@ -198,11 +228,6 @@ class Transport:
     def _late(self) -> PrometheusError:
         return PrometheusError(
             f"{self._url} did not answer within {self._timeout:g} s", "allow more with --timeout, or ask for less"
-        )
-
-    def _too_much(self) -> PrometheusError:
-        return PrometheusError(
-            f"{self._url} answered with more than {ANSWER_MAX >> 20} MiB", "ask for less with --selector"
         )
 
     def _failed(self, error: Exception) -> PrometheusError:
@@ -229,20 +254,20 @@ class _ConnectError(OSError):
 
 
 class _Bounded(io.RawIOBase):
-    """What a socket receives, within the limits of a transport."""
+    """What a connection's socket receives, within the limits of its transport."""
 
-    def __init__(self, sock: socket.socket, transport: Transport) -> None:
+    def __init__(self, sock: socket.socket, connection: _Connection) -> None:
         self._sock = sock
         self._raw = sock.makefile("rb", buffering=0)
-        self._transport = transport
+        self._connection = connection
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int | None:
-        self._sock.settimeout(self._transport.seconds_left())
+        self._sock.settimeout(self._connection.transport.seconds_left())
         count = self._raw.readinto(buffer)
-        self._transport.count(count or 0)
+        self._connection.count(count or 0)
         return count
 
     def close(self) -> None:
@@ -253,21 +278,32 @@ class _Bounded(io.RawIOBase):
 class _Response(http.client.HTTPResponse):
     """A response that is read within the limits of a transport."""
 
-    def __init__(self, sock: socket.socket, *arguments: object, transport: Transport, **options: object) -> None:
+    def __init__(self, sock: socket.socket, *arguments: object, connection: _Connection, **options: object) -> None:
         super().__init__(sock, *arguments, **options)  # type: ignore[arg-type]
         self.fp.close()
-        self.fp = io.BufferedReader(_Bounded(sock, transport))
+        self.fp = io.BufferedReader(_Bounded(sock, connection))
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection whose responses are read within the limits of a transport."""
+    """A connection whose responses are read within the limits of a transport.
+
+    left: how many bytes the server may send until the end of its answer.
+    """
 
     def __init__(self, host: str, port: int, transport: Transport) -> None:
         super().__init__(host, port)
-        self._transport = transport
+        self.transport = transport
+        self.left = _OVERHEAD_MAX
+
+    def count(self, received: int) -> None:
+        """Count bytes that the server has sent. Raises PrometheusError if they are too many."""
+        self.transport.count(received)
+        self.left -= received
+        if self.left < 0:
+            raise self.transport.too_much()
 
     def response_class(self, *arguments: object, **options: object) -> _Response:  # type: ignore[override]
-        return _Response(*arguments, transport=self._transport, **options)  # type: ignore[arg-type]
+        return _Response(*arguments, connection=self, **options)  # type: ignore[arg-type]
 
 
 def _reason(error: Exception) -> str:
