@@ -16,7 +16,7 @@ from tests.helpers.support import REPOSITORY, deploy_module, program
 
 CHART: Final = REPOSITORY / "deploy" / "helm" / "vmxd"
 NEWEST: Final = "1.37"
-OPERATOR_KINDS: Final = frozenset(("PodMonitor", "PrometheusRule"))
+OPERATOR_KINDS: Final = frozenset(("PodMonitor", "PrometheusRule", "ServiceMonitor"))
 
 Values = dict[str, Any]
 
@@ -45,7 +45,7 @@ SETS: Final[dict[str, Values]] = {
         "record": "node",
         "extraArgs": ["--log.level=warn"],
         "tolerations": [],
-        "podMonitor": {
+        "serviceMonitor": {
             "enabled": True, "labels": {"release": "prometheus"},
             "relabelings": [{"targetLabel": "cluster", "replacement": "a"}],
         },
@@ -127,13 +127,32 @@ def test_ones_own_values_arrive() -> None:
     assert "--log.level=warn" == server["args"][-1]
     assert {"prometheus"} == {rule["metadata"]["labels"]["release"] for rule in rules.values()}
     assert values["prometheusRule"]["required"] == rules["vmxd-required"]["spec"]["groups"]
-    relabelings = of_kind(objects, "PodMonitor")["spec"]["podMetricsEndpoints"][0]["relabelings"]
-    assert values["podMonitor"]["relabelings"][0] in relabelings
+    relabelings = of_kind(objects, "ServiceMonitor")["spec"]["endpoints"][0]["relabelings"]
+    assert values["serviceMonitor"]["relabelings"][0] in relabelings
     alerts = [rule for group in rules["vmxd-alerts"]["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
     assert {f"https://wiki.corp/vmxd/docs/runbooks/{rule['alert']}.html" for rule in alerts} == {
         rule["annotations"]["runbook_url"] for rule in alerts
     }
     assert "vmxd.example" not in everything
+
+
+def test_service_monitor() -> None:
+    """A ServiceMonitor scrapes as the PodMonitor does, by a headless Service that has its labels and the pods."""
+    objects = render({"serviceMonitor": {"enabled": True}})
+    monitor, service = (of_kind(objects, kind) for kind in ("ServiceMonitor", "Service"))
+    pods = of_kind(objects, "DaemonSet")["spec"]["template"]["metadata"]["labels"]
+    (endpoint,) = monitor["spec"].pop("endpoints")
+    by_pod = of_kind(render({"podMonitor": {"enabled": True}}), "PodMonitor")["spec"]
+    (theirs,) = by_pod.pop("podMetricsEndpoints")
+
+    assert "pod|container|endpoint|service" == endpoint["relabelings"][-1].pop("regex")
+    assert "pod|container|endpoint" == theirs["relabelings"][-1].pop("regex")
+    assert (by_pod, theirs) == (monitor["spec"], endpoint)
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert service["spec"]["selector"].items() <= pods.items()
+    assert ("None", "metrics") == (service["spec"]["clusterIP"], service["spec"]["ports"][0]["name"])
+    with pytest.raises(deploy_module("helm_python").HelmError, match="scraped twice"):
+        render({"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}})
 
 
 @pytest.mark.parametrize("wrong", [{"recrod": "node"}, {"record": "magic"}, {"image": {"repository": ""}}])
