@@ -16,6 +16,7 @@ import yaml
 
 from tests.helpers.support import REPOSITORY, deploy_program
 from vmxd.cli import build_parser
+from vmxd.host.root import read_host
 
 DIRECTORY: Final = REPOSITORY / "deploy" / "ansible"
 ROLE: Final = DIRECTORY / "roles" / "vmxd"
@@ -168,6 +169,24 @@ def test_second_run_changes_nothing(machine: tuple[Machine, str], wheel: Path) -
 
     assert "Copy the units" in changed(first)
     assert [] == changed(one.play(vmxd_wheel=str(wheel), **VARIABLES))
+
+
+def test_recordings_are_collected(machine: tuple[Machine, str]) -> None:
+    """A recording of the host is brought to the control node, in place of an older one, and can be asked there."""
+    one, _ = machine
+    there = one.written / "srv/recordings"
+    (there / "vmxd").mkdir(parents=True)
+    (there / "vmxd" / "failure.txt").write_text("# vmxd failure 1\nssh: Connection refused\n")
+    one.play("--start-at-task=Make a file for the archive", vmxd_collect="/srv/recordings")
+    asked = one.run("/usr/bin/vmxd", "fleet", "summary", "--recordings", "/srv/recordings", "--json")
+
+    assert ["vmxd"] == os.listdir(there)
+    found = read_host(str(there / "vmxd"))
+    assert (read_host("/").kernel, read_host("/").online) == (found.kernel, found.online)
+    assert not (there / "vmxd" / "failure.txt").exists()
+    assert not list((one.written / "tmp").glob("*.vmxd.tar"))
+    assert 0 == asked.returncode, asked.stderr
+    assert 1 == json.loads(asked.stdout)["hosts"]
 
 
 def test_check_mode(tmp_path: Path, wheel: Path) -> None:
