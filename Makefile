@@ -10,8 +10,9 @@
 # make release  check, build and try a release (deploy/release/README.md); make release-check: the checks only
 # make pins   renew .ci/requirements.txt and deploy/container/*requirements.txt: the newest versions that pyproject.toml allows
 # make bench  measure vmxd against its peers (apt-get install prometheus-node-exporter); 7 minutes, on an idle machine
-# make bench-fleet  measure rules and queries on simulated fleets of up to 5,000 hosts (apt-get install prometheus
-#             victoria-metrics prometheus-alertmanager); an hour, 8 GiB, on an idle machine
+# make bench-fleet  measure what simulated fleets of up to 10,000 hosts cost in Prometheus, its shards and agents, VictoriaMetrics
+#             and vmagent (apt-get install prometheus victoria-metrics prometheus-alertmanager); two hours, 14 GiB, on an idle
+#             machine. One of it: BENCH_ARGS='--hosts 1000 --only vmagent --part questions'
 # make generated  renew all that is made from tables, parser and recordings, and look at the difference: golden files, reference
 #             pages, outputs in pages, dashboards, completion scripts, the man page
 # make platforms RECORDINGS=DIR  take recordings into the table of real CPUs, and say what the table is worth

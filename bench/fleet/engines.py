@@ -1,4 +1,7 @@
-"""The real Prometheus, and VictoriaMetrics with vmalert: each scrapes a fleet and evaluates the rules and alerts."""
+"""The real Prometheus, and VictoriaMetrics with vmalert: each scrapes a fleet and evaluates the rules and alerts.
+
+Prometheus and vmagent may also scrape for a VictoriaMetrics, and send it what they scrape.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ _TIMEOUT: Final = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a query answered: its series, and what it took in seconds; cpu is what the whole engine used meanwhile."""
+    """What a query answered: its series, and what it took in seconds; cpu is what the database used meanwhile."""
 
     series: list[dict[str, Any]]
     seconds: float
@@ -51,15 +54,47 @@ class Ports:
 ANY_PORTS: Final = Ports()
 
 
-class Engine:
-    """A database that answers Prometheus' HTTP API on a port of 127.0.0.1."""
+class Part:
+    """One program of an engine. directory: where it keeps its data, None if nowhere."""
 
-    def __init__(self, name: str, port: int, process: subprocess.Popen[bytes], rules_port: int) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes], directory: Path | None = None) -> None:
         self.name = name
-        self.port = port
-        self._rules_port = rules_port
+        self.directory = directory
         self._process = psutil.Process(process.pid)
         self._clock = cpu_clock(process.pid)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """User and system time of the process, by the kernel's CPU clock."""
+        return time.clock_gettime(self._clock)
+
+    @property
+    def rss(self) -> int:
+        """Resident memory in bytes."""
+        return int(self._process.memory_info().rss)
+
+    @property
+    def disk(self) -> dict[str, int]:
+        """Bytes on disk by the directory that they are in, below the one of its data."""
+        found: dict[str, int] = {}
+        for path in self.directory.rglob("*") if self.directory else ():
+            with contextlib.suppress(FileNotFoundError):  # merged into another meanwhile
+                below = path.relative_to(self.directory or path).parts[0]
+                found[below] = found.get(below, 0) + path.stat().st_blocks * 512
+        return found
+
+
+class Engine:
+    """A database that answers Prometheus' HTTP API on a port of 127.0.0.1.
+
+    parts: its programs, the database first.
+    """
+
+    def __init__(self, name: str, port: int, parts: Sequence[Part], rules_port: int) -> None:
+        self.name = name
+        self.port = port
+        self.parts = list(parts)
+        self._rules_port = rules_port
 
     def get(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 (JSON)
         """Return the data that /api/v1 answers. Raises RuntimeError with its error."""
@@ -67,9 +102,10 @@ class Engine:
 
     def query(self, expression: str, **parameters: str) -> Answer:
         """Ask an instant query. Raises RuntimeError where the engine refuses it."""
-        before, start = self.cpu_seconds, time.perf_counter()
+        database = self.parts[0]
+        before, start = database.cpu_seconds, time.perf_counter()
         data = self.get("query", query=expression, **parameters)
-        return Answer(data["result"], time.perf_counter() - start, self.cpu_seconds - before)
+        return Answer(data["result"], time.perf_counter() - start, database.cpu_seconds - before)
 
     def number(self, expression: str) -> float:
         """Return the sum of an instant query's values, 0 where there is no series."""
@@ -109,16 +145,6 @@ class Engine:
     def alerts(self) -> list[dict[str, Any]]:
         """Return the alerts that are pending or firing, with their annotations."""
         return list(self._get(self._rules_port, "alerts", {})["alerts"])
-
-    @property
-    def cpu_seconds(self) -> float:
-        """User and system time of the process, by the kernel's CPU clock."""
-        return time.clock_gettime(self._clock)
-
-    @property
-    def rss(self) -> int:
-        """Resident memory in bytes."""
-        return int(self._process.memory_info().rss)
 
     @classmethod
     def _get(cls, port: int, path: str, parameters: Mapping[str, str]) -> Any:  # noqa: ANN401 (JSON)
@@ -167,17 +193,52 @@ def prometheus(
         f"--web.listen-address=127.0.0.1:{port}",
     )
     with running(directory / "prometheus.log", command, port, "/-/ready") as process:
-        yield Engine("prometheus", port, process, port)
+        yield Engine("prometheus", port, [Part("prometheus", process, directory / "data")], port)
+
+
+@contextlib.contextmanager
+def forwarding_prometheus(
+    directory: Path, config: Mapping[str, Any], url: str, *, agent: bool = False
+) -> Iterator[Part]:
+    """Run a Prometheus that sends what it scrapes to a URL and has no rules. agent: it keeps nothing to be asked."""
+    config = {**config, "remote_write": [{"url": url}]}
+    (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
+    port, data = free_port(), directory / "data"
+    command = (
+        program("prometheus", "prometheus"),
+        f"--config.file={directory / 'prometheus.yml'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        *(("--enable-feature=agent", f"--storage.agent.path={data}") if agent else (f"--storage.tsdb.path={data}",)),
+    )
+    with running(directory / "prometheus.log", command, port, "/-/ready") as process:
+        yield Part("prometheus agent" if agent else "prometheus", process, data)
+
+
+@contextlib.contextmanager
+def vmagent(directory: Path, scrape_configs: Sequence[Mapping[str, Any]], url: str) -> Iterator[Part]:
+    """Run a vmagent that sends what it scrapes to a URL."""
+    (directory / "vmagent.yml").write_text(yaml.safe_dump({"scrape_configs": list(scrape_configs)}))
+    port, data = free_port(), directory / "vmagent"
+    command = (
+        program("vmagent", "victoria-metrics"),
+        f"-promscrape.config={directory / 'vmagent.yml'}",
+        "-promscrape.config.strictParse=false",  # it has no refresh_interval in http_sd_configs
+        f"-remoteWrite.url={url}",
+        f"-remoteWrite.tmpDataPath={data}",
+        f"-httpListenAddr=127.0.0.1:{port}",
+    )
+    with running(directory / "vmagent.log", command, port, "/health") as process:
+        yield Part("vmagent", process, data)
 
 
 @contextlib.contextmanager
 def victoria_metrics(
     directory: Path,
-    scrape_configs: Sequence[Mapping[str, Any]],
+    scrape_configs: Sequence[Mapping[str, Any]] = (),
     rule_files: Sequence[Path] = RULE_FILES,
     evaluation_interval: str = "1m",
 ) -> Iterator[Engine]:
-    """Run VictoriaMetrics, which scrapes, vmalert, and the Alertmanager that alerts take, until the block ends."""
+    """Run VictoriaMetrics, which scrapes if it has what, vmalert, and the Alertmanager that alerts take."""
     (directory / "scrape.yml").write_text(yaml.safe_dump({"scrape_configs": list(scrape_configs)}))
     port, rules_port, alerts_port = free_port(), free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
@@ -203,9 +264,10 @@ def victoria_metrics(
     with (
         running(directory / "victoria.log", database, port, "/health") as process,
         alertmanager(directory, alerts_port),
-        running(directory / "vmalert.log", rules, rules_port, "/health"),
+        running(directory / "vmalert.log", rules, rules_port, "/health") as vmalert,
     ):
-        yield Engine("victoria-metrics", port, process, rules_port)
+        parts = [Part("victoria-metrics", process, directory / "victoria"), Part("vmalert", vmalert)]
+        yield Engine("victoria-metrics", port, parts, rules_port)
 
 
 @contextlib.contextmanager

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Final
 
 import pytest
 import yaml
 
+from bench.fleet.hosts import Fleet
+from bench.fleet.simulator import simulated
+from bench.fleet.stores import SHARDS, shard_config
 from tests.helpers.certificates import make_authority, make_pair
 from tests.helpers.prometheus import DEPLOY, promtool
-from tests.helpers.support import HOSTS, vmxd
+from tests.helpers.support import HOSTS, program, vmxd
 
 CONFIGS: Final = sorted(DEPLOY.glob("scrape-*.yml"))
 
@@ -40,6 +45,26 @@ def test_scrape_config(path: Path, tmp_path: Path) -> None:
 def test_job(path: Path) -> None:
     """Each has the job vmxd, by which the alerts VmxdDown and VmxdAbsent find it."""
     assert ["vmxd"] == [each["job_name"] for each in yaml.safe_load(path.read_text())["scrape_configs"]]
+
+
+def test_shards(tmp_path: Path) -> None:
+    """The shards of ``make bench-fleet``, split as shipped: each host is scraped by one, and its pool's others too."""
+    fleet = Fleet(2_500)  # of ten pools: four would be on one shard
+    pools: list[set[str]] = []
+    hosts: list[str] = []
+    with simulated(fleet) as port:
+        for number in range(SHARDS):
+            (tmp_path / "shard.yml").write_text(yaml.safe_dump(shard_config(port, number)))
+            promtool("check", "config", "--agent", tmp_path / "shard.yml")
+            command = ("check", "service-discovery", "--timeout=1s", tmp_path / "shard.yml", "vmxd")
+            found = subprocess.run([program("promtool", "prometheus"), *command], capture_output=True, check=True)
+            kept = [labels for each in json.loads(found.stdout) if (labels := each["labels"])]
+            pools.append({each["cluster"] for each in kept})
+            hosts += [each["instance"] for each in kept]
+
+    assert all(pools)
+    assert not set.intersection(*pools)
+    assert sorted(hosts) == [f"{name}:10480" for name in sorted(fleet.hosts)]
 
 
 def test_sample_limit(tmp_path: Path) -> None:
