@@ -1,4 +1,4 @@
-"""The newest Linux, QEMU and libvirt that Debian's suites have, whatever release runs here; nothing is installed.
+"""The newest Linux, QEMU, libvirt and Pythons of Debian's suites, whatever release runs here; nothing is installed.
 
 apt has a root of its own under build/newest, where downloads stay; its lists are fetched anew once a day.
 """
@@ -45,18 +45,25 @@ def libvirt() -> tuple[str, Path]:
 def qemu() -> tuple[str, list[str]]:
     """Return the newest QEMU: its version, and the command that runs it with the libraries of its own release."""
     package, version = _candidate("qemu-system-x86")
-    closure = re.findall(
-        r"^Inst (\S+) \((\S+) ", _apt("apt-get", "-s", "install", "--no-install-recommends", package), re.MULTILINE
-    )
-    root = CACHE / f"{package}={version.replace(':', '%3a')}"
-    if not (root / ".whole").exists():
-        names = [f"{name}={found}" for name, found in closure]
-        for archive in _download(names):
-            subprocess.run(["dpkg-deb", "-x", archive, root], check=True)
-        (root / ".whole").touch()
+    root = _unpacked_with_all(package, version)
     loader = next(root.glob("**/ld-linux-x86-64.so.2")).resolve()
     libraries = dict.fromkeys(str(path.parent) for path in root.glob("usr/lib/x86_64-linux-gnu/**/*.so*"))
     return version, [str(loader), "--library-path", ":".join(libraries), str(root / "usr/bin/qemu-system-x86_64")]
+
+
+def pythons() -> list[str]:
+    """Return the Pythons of Debian's suites, the newest last: python3.13, python3.14."""
+    found = re.findall(r"^(python3\.(\d+)) - ", _apt("apt-cache", "search", r"^python3\.[0-9]+$"), re.MULTILINE)
+    return [name for name, _ in sorted(found, key=lambda each: int(each[1]))]
+
+
+def python(name: str) -> Path:
+    """Return a root directory that has one of the Pythons, and all that it takes."""
+    root = _unpacked_with_all(*_candidate(name))
+    for link in ("bin", "lib", "lib64"):
+        if not (root / link).exists():
+            (root / link).symlink_to(f"usr/{link}")
+    return root
 
 
 def upstream(version: str) -> str:
@@ -85,6 +92,18 @@ def _unpacked(package: str, unpack: Callable[[Path, Path], None]) -> Path:
         (archive,) = _download([package])
         unpack(archive, root)
         archive.unlink()
+        (root / ".whole").touch()
+    return root
+
+
+def _unpacked_with_all(package: str, version: str) -> Path:
+    """Return a directory with a package and all that it depends on."""
+    root = CACHE / f"{package}={version.replace(':', '%3a')}"
+    if not (root / ".whole").exists():
+        simulated = _apt("apt-get", "-s", "install", "--no-install-recommends", package)
+        names = [f"{name}={found}" for name, found in re.findall(r"^Inst (\S+) \((\S+) ", simulated, re.MULTILINE)]
+        for archive in _download(names):
+            subprocess.run(["dpkg-deb", "-x", archive, root], check=True)
         (root / ".whole").touch()
     return root
 
