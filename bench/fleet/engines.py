@@ -234,7 +234,7 @@ def vmagent(directory: Path, scrape_configs: Sequence[Mapping[str, Any]], url: s
 @contextlib.contextmanager
 def victoria_metrics(
     directory: Path,
-    scrape_configs: Sequence[Mapping[str, Any]] = (),
+    scrape_configs: Sequence[Mapping[str, Any]],
     rule_files: Sequence[Path] = RULE_FILES,
     evaluation_interval: str = "1m",
 ) -> Iterator[Engine]:
