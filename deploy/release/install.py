@@ -13,18 +13,23 @@ REQUIREMENTS: Final = REPOSITORY / "deploy" / "container" / "requirements.txt"
 
 def install(wheel: Path, directory: Path) -> None:
     """Install into a directory, as pip's --target does. Raises VmxdError."""
-    _pip(wheel, (), ("--target", directory))
+    _pip(wheel, (), ("--target", directory), ())
 
 
-def make_environment(wheel: Path, directory: Path) -> Path:
-    """Make a virtual environment that has the wheel and its dependencies but no pip; return the path of its Python."""
+def make_environment(wheel: Path, directory: Path, report: Path | None = None) -> Path:
+    """Make a virtual environment that has the wheel and its dependencies but no pip; return the path of its Python.
+
+    report: a file for pip's report on the dependencies, which has their hashes.
+    """
     python("-m", "venv", "--without-pip", directory)
     its_python = directory / "bin" / "python"
-    _pip(wheel, ("--python", its_python), ())
+    _pip(wheel, ("--python", its_python), (), ("--report", report) if report else ())
     return its_python
 
 
-def _pip(wheel: Path, options: tuple[str | Path, ...], where: tuple[str | Path, ...]) -> None:
+def _pip(
+    wheel: Path, options: tuple[str | Path, ...], where: tuple[str | Path, ...], report: tuple[str | Path, ...]
+) -> None:
     install = ("-m", "pip", *options, "install", "--quiet", "--no-deps", "--no-compile", "--only-binary=:all:", *where)
-    python(*install, "--require-hashes", "--requirement", REQUIREMENTS)
+    python(*install, *report, "--require-hashes", "--requirement", REQUIREMENTS)
     python(*install, wheel)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import email
+import hashlib
+import importlib
 import json
 import os
 import re
@@ -234,7 +236,7 @@ def test_pyz_is_pure(pyz: Path) -> None:
 
 
 def test_bill_of_materials(wheel: Path, tmp_path: Path) -> None:
-    """The bill of materials is valid, names vmxd and every pinned distribution, and comes out the same again."""
+    """The bill of materials is valid, names vmxd and every pinned distribution with its hash, the same each time."""
     made = build_sbom(wheel, tmp_path)
     text = made.read_text()
     bill = json.loads(text)
@@ -246,6 +248,12 @@ def test_bill_of_materials(wheel: Path, tmp_path: Path) -> None:
     found = {re.sub("[-_.]+", "-", each["name"]).lower(): each["version"] for each in bill["components"]}
     assert versions(IMAGE, python) == found
     assert all(each["licenses"] for each in bill["components"])
+    (own,) = (each["content"] for each in bill["metadata"]["component"]["hashes"])
+    assert hashlib.sha256(wheel.read_bytes()).hexdigest() == own
+    pinned = (REPOSITORY / IMAGE).read_text()
+    assert [] == [each["name"] for each in bill["components"] if f"sha256:{each['hashes'][0]['content']}" not in pinned]
+    validator = importlib.import_module("cyclonedx.validation.json").JsonStrictValidator
+    assert validator(importlib.import_module("cyclonedx.schema").SchemaVersion.V1_6).validate_str(text) is None
     assert text == build_sbom(wheel, tmp_path / "again").read_text()
 
 
