@@ -52,7 +52,7 @@ NAVIGATION = {
     "Reference": ["docs/reference/features", "docs/reference/metrics", "docs/runbooks/README"],
     "Deploying": ["deploy/README", "systemd/README", "deploy/*/README", "vmxd/README", "docs/monitors", "docs/scaling"],
     "Background": ["docs/security", "docs/linux-feat-ctl", "docs/performance", "bench/*", "tests/machine/verification"],
-    "Project": ["CONTRIBUTING", "SECURITY", "CHANGELOG"],
+    "Project": ["CONTRIBUTING", "SECURITY", "docs/conventions", "CHANGELOG"],
     "More": ["docs/*"],
 }  # fmt: skip
 """Pages by caption, in order, by name or pattern. One that is not there is left out, one that is named above too."""

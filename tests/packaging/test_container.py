@@ -54,8 +54,13 @@ def test_hadolint() -> None:
 
 
 def test_version() -> None:
-    """The label says the version of what is in the image."""
-    assert f'image.version="{package.__version__}"' in CONTAINERFILE.read_text()
+    """The labels say the version of what is in the image, and what source, revision and time the build is told."""
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="(.+?)"', CONTAINERFILE.read_text()))
+
+    assert (package.__version__, "$REVISION", "$CREATED") == tuple(
+        labels[n] for n in ("version", "revision", "created")
+    )
+    assert {"source", "url", "documentation", "licenses", "title", "description", "vendor"} <= labels.keys()
 
 
 @pytest.fixture(scope="module")
