@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.helpers.prometheus import DEPLOY, promtool
+from tests.helpers.prometheus import DEPLOY, alert_tests, promtool
 from tests.helpers.support import REPOSITORY
 from vmxd.tables import FEATURES
 
@@ -34,15 +34,16 @@ def test_check_rules() -> None:
 
 
 def test_alerts(tmp_path: Path) -> None:
-    """Each alert fires where it should and not at once, does not where it should not, nor where data is missing."""
+    """Each alert fires where it should, not at once, as a pager shows it; not where it should not, nor without data."""
     for alert in ALERTS:
-        document = yaml.safe_load((TESTS / f"{alert}.yml").read_text())
+        document = alert_tests((TESTS / f"{alert}.yml").read_text())
         cases = {case["name"]: case for case in document["tests"]}
         assert CASES <= cases.keys(), alert
         waited = f'count by (alertname) (count_over_time(ALERTS{{alertname="{alert}",alertstate="pending"}}[2d]) >= 2)'
         firing = cases["firing"]["promql_expr_test"]
         sample = {"labels": f'{{alertname="{alert}"}}', "value": len(firing[0]["exp_samples"])}
         firing.append({"expr": waited, "eval_time": firing[0]["eval_time"], "exp_samples": [sample]})
+        assert [alert] == [each["alertname"] for each in cases["firing"]["alert_rule_test"]]
         document["rule_files"] = [str(path) for path in RULE_FILES]
         (tmp_path / f"{alert}.yml").write_text(yaml.safe_dump(document))
 

@@ -30,6 +30,15 @@ def promtool(*arguments: str | Path) -> None:
     assert 0 == done.returncode, done.stdout + done.stderr
 
 
+def alert_tests(text: str, runbooks: str = "https://vmxd.example/docs/runbooks/%s.html") -> dict[str, Any]:
+    """Return a file of tests for promtool, the address of the runbook added to each text that a pager shows."""
+    document: dict[str, Any] = yaml.safe_load(text)
+    for each in (each for case in document["tests"] for each in case.get("alert_rule_test", ())):
+        for expected in each["exp_alerts"]:
+            expected["exp_annotations"]["runbook_url"] = runbooks % each["alertname"]
+    return document
+
+
 @contextlib.contextmanager
 def running_prometheus(
     directory: Path, scrape_configs: Sequence[Mapping[str, Any]] | str, rules: Sequence[Path] = (), interval: str = "1m"

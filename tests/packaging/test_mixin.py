@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.helpers.dashboards import FILES as DASHBOARDS
-from tests.helpers.prometheus import DEPLOY, promtool
+from tests.helpers.prometheus import DEPLOY, alert_tests, promtool
 from tests.helpers.support import REPOSITORY, deploy_module
 
 MIXIN: Final = REPOSITORY / "deploy" / "mixin"
@@ -108,7 +108,8 @@ def test_alerts_with_another_pool_label_and_a_selector(tmp_path: Path) -> None:
         (tmp_path / file).write_text(json.dumps(render("another's")[file]))
     for name in QUICK:
         text = re.sub(r"\bcluster\b", "rack", (TESTS / f"{name}.yml").read_text())
-        (tmp_path / f"test-{name}.yml").write_text(re.sub(r"(\.\./)+deploy/prometheus/", "", text))
+        document = alert_tests(re.sub(r"(\.\./)+deploy/prometheus/", "", text), CONFIGS["another's"]["runbookURL"])
+        (tmp_path / f"test-{name}.yml").write_text(yaml.safe_dump(document))
 
     promtool("test", "rules", *sorted(tmp_path.glob("test-*.yml")))
 
