@@ -10,7 +10,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from vmxd.fleet.model import FleetHost
+from vmxd.fleet.model import Cpu, FleetHost
 from vmxd.model.attribution import Attribution, Cause, attribute
 from vmxd.model.guest import Why
 from vmxd.model.platform import Platform, describe
@@ -20,16 +20,6 @@ EITHER: Final = "configuration or microcode"
 """What brings a feature that hosts of one CPU model have elsewhere, if their microcode does not tell."""
 _CACHED: Final = 1 << 14
 _BY_KVM: Final = {Why.PARAMETER: "parameter", Why.NESTED: "parameter", Why.KERNEL: "kernel"}
-
-
-class _Cpu(NamedTuple):
-    """What decides why a host's hardware lacks a feature, by the table of real CPUs."""
-
-    vendor: str | None
-    signature: str | None
-    model_name: str | None
-    microcode: str | None
-    hypervisor: bool
 
 
 class Identity(NamedTuple):
@@ -46,25 +36,21 @@ def identity(host: FleetHost) -> Identity | None:
 
 def platform_of(host: FleetHost) -> Platform | None:
     """Describe a host's CPUs as a row of the table of real CPUs would; None if they are not known."""
-    return _described(_cpu(host))
+    return _described(host.cpu)
 
 
 def why(host: FleetHost, feature: str) -> Attribution | None:
     """Attribute a feature that a host's hardware lacks; None if its CPU is not known."""
-    return None if host.status == "no_vmx" else _attributed(feature, _cpu(host))
-
-
-def _cpu(host: FleetHost) -> _Cpu:
-    return _Cpu(host.vendor, host.signature, host.model_name, host.microcode, host.hypervisor)
+    return None if host.status == "no_vmx" else _attributed(feature, host.cpu)
 
 
 @lru_cache(maxsize=_CACHED)
-def _described(cpu: _Cpu) -> Platform | None:
+def _described(cpu: Cpu) -> Platform | None:
     return describe(cpu.vendor, cpu.signature, cpu.model_name, cpu.microcode, hypervisor=cpu.hypervisor)
 
 
 @lru_cache(maxsize=_CACHED)
-def _attributed(feature: str, cpu: _Cpu) -> Attribution | None:
+def _attributed(feature: str, cpu: Cpu) -> Attribution | None:
     platform = _described(cpu)
     return None if platform is None else attribute(feature, platform)
 

@@ -138,7 +138,7 @@ def compare(then: Fleet, now: Fleet, parameters: Mapping[str, Facts]) -> Changes
         if name not in before:
             continue
         old = before[name]
-        kinds = (old.kind, bool(old.failed), host.kind, bool(host.failed))
+        kinds = (old.evidence, host.evidence)
         if kinds not in seen:
             seen[kinds] = lost_and_gained(old, host)
         lost, gained = seen[kinds]

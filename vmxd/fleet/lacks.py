@@ -152,11 +152,12 @@ def sort_hosts(fleet: Fleet, features: Sequence[str], question: str = "lacks", *
     unknown: dict[FleetHost, tuple[str, ...]] = {}
     sorted_: dict[tuple[object, bool], tuple[tuple[str, ...], ...]] = {}
     for host in fleet.hosts:
-        kind = host.kind, bool(host.failed)
-        if kind not in sorted_:
+        if host.evidence not in sorted_:
             values = {name: host.has(name) for name in features}
-            sorted_[kind] = tuple(tuple(name for name in values if values[name] is each) for each in (False, None))
-        lacking, open_ = sorted_[kind]
+            sorted_[host.evidence] = tuple(
+                tuple(name for name in values if values[name] is each) for each in (False, None)
+            )
+        lacking, open_ = sorted_[host.evidence]
         if lacking:
             lacks[host] = lacking
         elif open_:
@@ -168,11 +169,10 @@ def sort_hosts(fleet: Fleet, features: Sequence[str], question: str = "lacks", *
 
 
 def _alike(hosts: Iterable[FleetHost]) -> Iterable[list[FleetHost]]:
-    """Put hosts together of which the same is said, so that each group is described once."""
+    """Group hosts of equal CPU, status, features and guest view: one description holds for the group."""
     found: dict[tuple[object, ...], list[FleetHost]] = {}
     for host in hosts:
-        cpu = (host.vendor, host.model_name, host.signature, host.microcode, host.hypervisor)
-        key = (*cpu, host.status, host.reason, host.failed, host.kind, id(host.offer))
+        key = (host.cpu, host.status, host.reason, host.failed, host.kind, id(host.offer))
         found.setdefault(key, []).append(host)
     return found.values()
 

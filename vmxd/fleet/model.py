@@ -55,6 +55,16 @@ class Kind:
     differing: tuple[str, ...] = ()
 
 
+class Cpu(NamedTuple):
+    """What tells a host's CPUs from others, as far as that decides why they lack a feature. None: not known."""
+
+    vendor: str | None
+    signature: str | None
+    model_name: str | None
+    microcode: str | None
+    hypervisor: bool
+
+
 class Setup(NamedTuple):
     """What decides what KVM gives to a VM: equal setups, equal VMs. None: not known."""
 
@@ -110,6 +120,16 @@ class FleetHost:
     def differing(self) -> tuple[str, ...]:
         """The features that some CPUs have and others have not."""
         return self.kind.differing if self.kind else ()
+
+    @property
+    def cpu(self) -> Cpu:
+        """What tells its CPUs from others."""
+        return Cpu(self.vendor, self.signature, self.model_name, self.microcode, self.hypervisor)
+
+    @property
+    def evidence(self) -> tuple[Kind | None, bool]:
+        """What decides has(): hosts of equal evidence have equal answers."""
+        return self.kind, bool(self.failed)
 
     @property
     def setup(self) -> Setup:

@@ -30,7 +30,7 @@ class Step:
     features: those that the same pools lack. without: these pools, by index. hosts: how many hosts that are.
     gain: by how many features the baseline grows where they are dropped; fixing gains just ``features``.
     fixable: by configuration, microcode, hypervisor, and for guests kernel or parameter, how many of these hosts can
-    have all of ``features``. Hosts of which that is not established are not counted.
+    have all of ``features``; without evidence for that, a host is not counted.
     """
 
     features: tuple[str, ...]
@@ -53,7 +53,7 @@ class Choice:
 class Pools:
     """The pools of some hosts.
 
-    known: the hosts, of which ``known.alike`` are the pools, most hosts first.
+    known: the hosts by what is known of them; the pools are ``known.alike``.
     baseline, union: the features that all pools have, and that some pool has.
     steps: by gain for each host dropped, best first.
     choices: fewer and fewer hosts with larger and larger baselines; the first is all of them.
@@ -86,8 +86,7 @@ def _machines(hosts: Iterable[FleetHost]) -> tuple[tuple[FleetHost, int], ...]:
     """Group hosts with one CPU, microcode and setup: one of them, and how many they are."""
     found: dict[tuple[object, ...], list[FleetHost]] = {}
     for host in hosts:
-        cpu = (host.vendor, host.signature, host.model_name, host.microcode, host.hypervisor)
-        found.setdefault((*cpu, host.status, id(host.offer)), []).append(host)
+        found.setdefault((host.cpu, host.status, id(host.offer)), []).append(host)
     return tuple((each[0], len(each)) for each in found.values())
 
 
@@ -116,7 +115,7 @@ class _Search:
         return sum(len(names) for (lack, have), names in found if not lack & pools and have & pools)
 
     def steps(self) -> tuple[Step, ...]:
-        """Return what each set of features costs, best gain for a host first."""
+        """Return a step for each set of features that the same pools lack, by gain for each host dropped."""
         before = self.features(self._all)
         machines = [_machines(pool.hosts) for pool in self._pools]
         lacked: dict[int, list[str]] = {}
@@ -175,10 +174,10 @@ def _numbers(mask: int) -> tuple[int, ...]:
 
 
 def differences(pool: Alike) -> dict[str, int]:
-    """Return what differs between hosts of a pool although their features are equal: what, and how many values.
+    """Count the distinct values of each attribute that differs between the hosts of a pool, whose features are equal.
 
-    That is signature, microcode and kernel; of the hardware, numbers in the capability MSRs, by the names of their
-    rows, and unknown_bits; for guests, parameters of kvm_intel. What is not known of a host is no value.
+    Attributes: signature, microcode and kernel; of the hardware, the fields of capability MSRs by row name, and
+    unknown_bits; for guests, the parameters of kvm_intel. A host whose value is not known adds none.
     """
     found: dict[str, set[str | int]] = {}
     for host in pool.hosts:

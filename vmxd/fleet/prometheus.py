@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from vmxd.fleet.api import Api, Series
 from vmxd.fleet.kinds import NO_VMX, Doubt, make_kind, msr_index, msr_value
-from vmxd.fleet.later import Later, at_once
+from vmxd.fleet.later import at_once, later
 from vmxd.fleet.model import UNDECIDED, UNREAD, Fleet, FleetHost, Kind, Parameters, number_text, parameters_of
 from vmxd.fleet.selector import OWN_LABELS, parse_selector
 from vmxd.fleet.targets import name_hosts
@@ -127,10 +127,10 @@ class _Reader:
         infos = self._query("vmx_host_info")
         if self._at is None:
             self._at = infos[0].samples[0][0] if infos else time.time()
-        down = Later(self._down)
+        down = later(self._down)
         if not infos and not down.result():
             raise self._nothing()
-        offered, parameters = Later(self._offered), Later(self._parameters)
+        offered, parameters = later(self._offered), later(self._parameters)
         hosts = self._told(infos)
         kinds = self._kinds({target: host for target, host in hosts.items() if host.status})
         nested, set_to = offered.result(), parameters.result()
@@ -165,18 +165,17 @@ class _Reader:
 
     def _told(self, infos: Iterable[Series]) -> dict[Target, FleetHost]:
         """Return hosts by vmx_host_info, and by a few other series that say something of every host, or of few."""
-        asked: tuple[tuple[str, str, str, Callable[[Series], dict[str, Any]]], ...] = (
-            ("vmx_status", "", " == 1", lambda each: _status(each.labels["status"])),
-            ("vmx_kernel_info", "", "", lambda each: {"kernel": each.labels["release"]}),
-            ("vmx_inconsistent_cpus", "", " > 0", lambda each: {"inconsistent": self._cpus(each)}),
-            ("vmx_cpus", 'state="failed"', " > 0", lambda each: {"failed": self._cpus(each)}),
-            ("vmxd_recording_stale", "", " == 1", lambda _: {"status": None, "reason": _STALE}),
+        asked: tuple[tuple[str, str, str, tuple[str, ...], Callable[[Series], dict[str, Any]]], ...] = (
+            ("vmx_status", "", " == 1", ("status",), lambda each: _status(each.labels["status"])),
+            ("vmx_kernel_info", "", "", ("release",), lambda each: {"kernel": each.labels["release"]}),
+            ("vmx_inconsistent_cpus", "", " > 0", (), lambda each: {"inconsistent": self._cpus(each)}),
+            ("vmx_cpus", 'state="failed"', " > 0", (), lambda each: {"failed": self._cpus(each)}),
+            ("vmxd_recording_stale", "", " == 1", (), lambda _: {"status": None, "reason": _STALE}),
         )
-        needs = {"vmx_status": ("status",), "vmx_kernel_info": ("release",)}
         answers = at_once(
             [
-                partial(self._query, metric, matchers, suffix=suffix, needs=needs.get(metric, ()))
-                for metric, matchers, suffix, _ in asked
+                partial(self._query, metric, matchers, suffix=suffix, needs=needs)
+                for metric, matchers, suffix, needs, _ in asked
             ]
         )
         facts: dict[Target, dict[str, Any]] = {}
@@ -252,7 +251,7 @@ class _Reader:
                 groups[target] = [target]
         speakers = {min(group, key=lambda each: bool(hosts[each].failed)): group for group in groups.values()}
         inconsistent = [each for each in speakers if hosts[each].inconsistent]
-        begun = Later(partial(self._differing, inconsistent))
+        begun = later(partial(self._differing, inconsistent))
         values = self._values(speakers)
         unsure = [each for each in speakers if hosts[each].inconsistent or hosts[each].failed or each not in values]
         exported = self._exported(unsure)
@@ -294,7 +293,7 @@ class _Reader:
 
     def _differing(self, targets: Sequence[Target]) -> tuple[dict[Target, set[int]], dict[Target, set[str]]]:
         """Return the MSRs that differ between CPUs, and the features that some CPUs have and others have not."""
-        by_cpu = Later(lambda: list(self._of(targets, "vmx_feature_cpus", suffix=" > 0", needs=("feature", "state"))))
+        by_cpu = later(lambda: list(self._of(targets, "vmx_feature_cpus", suffix=" > 0", needs=("feature", "state"))))
         msrs: dict[Target, set[int]] = {}
         for series in self._of(targets, "vmx_msr_variants", suffix=" > 1", needs=("msr",)):
             if (index := msr_index(series.labels["msr"])) is not None:
