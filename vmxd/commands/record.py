@@ -20,7 +20,7 @@ from vmxd.host.recording import KERNEL
 from vmxd.host.root import read_host
 from vmxd.model.facts import Host, Source
 from vmxd.model.platform import Platform, is_wanted, platform_of
-from vmxd.tables.platforms.brands import CLASSES
+from vmxd.tables.platforms.brands import class_text
 
 _EPILOG: Final = """
 examples:
@@ -95,7 +95,7 @@ def _say_if_wanted(host: Host) -> None:
 
 def wanted_text(platform: Platform) -> str:
     """Say that the table lacks a CPU, and how it gets in."""
-    kind = f"{CLASSES.get(platform.product, 'CPUs')} of {platform.signature}"
+    kind = f"{class_text(platform.product)} of {platform.signature}"
     return (
         f"the table of vmxd platforms has no {kind} yet; a recording made with --no-hostname, which holds nothing that "
         "identifies this host, adds them: docs/platforms.md says how"

@@ -8,7 +8,7 @@ from typing import Final
 from vmxd.model.attribution import Apart, Attribution, Cause, Unlike
 from vmxd.model.platform import Platform
 from vmxd.model.seen import Kind
-from vmxd.tables.platforms.brands import CLASSES
+from vmxd.tables.platforms.brands import class_text
 
 _EXAMPLES: Final = 3
 _NAMED: Final = 8
@@ -37,7 +37,7 @@ def microcode_of(platform: Platform) -> str:
 
 def _like(platform: Platform, *, is_family: bool) -> str:
     """Name the CPUs that a CPU was held against: Xeon CPUs of 06-55-04, or of Skylake-SP."""
-    return f"{CLASSES.get(platform.product, 'CPUs')} of {name_of(platform) if is_family else platform.signature}"
+    return f"{class_text(platform.product)} of {name_of(platform) if is_family else platform.signature}"
 
 
 def _examples(platforms: Iterable[Platform]) -> str:
@@ -102,7 +102,7 @@ def missing_text(found: Mapping[str, Attribution]) -> str:
 def unlike_text(platform: Platform, found: Sequence[Unlike]) -> str:
     """Say in which features a host is unlike its like, all of them had, or all not."""
     names = ", ".join(each.feature for each in found)
-    of = f"{min(each.of for each in found)} {CLASSES.get(platform.product, 'CPUs')} like it that were seen"
+    of = f"{min(each.of for each in found)} {class_text(platform.product)} like it that were seen"
     it = "it" if len(found) == 1 else "them"
     return f"has {names}: none of the {of} has {it}" if found[0].has else f"lacks {names}: all {of} have {it}"
 

@@ -57,20 +57,24 @@ def summary_lines(inventory: Inventory) -> list[tuple[str, str]]:
     said: dict[str, list[str]] = {}
     for each in kinds.findings(inventory):
         said.setdefault(_LABELS.get(type(each), ""), []).append(sentence(each))
+
+    def found(*labels: str) -> list[tuple[str, str]]:
+        return [(label, text) for label in labels for text in said.get(label, ())]
+
     lines.append(("cpus", _cpu_counts(inventory)))
-    lines += [("failed", text) for text in said.get("failed", ())]
-    lines.append(("consistent", _consistency(inventory, said.get("differ", ()))))
-    lines += [(label, text) for label in ("microcode", "unknown", "unlike", "broken") for text in said.get(label, ())]
+    lines += found("failed")
+    lines.append(("consistent", _consistency(inventory, [text for _, text in found("differ")])))
+    lines += found("microcode", "unknown", "unlike", "broken")
     lines += [("unnamed", sentence(each)) for each in kinds.unnamed_bits(inventory)]
-    lines += [("kvm", text) for text in said.get("kvm", ())]
+    lines += found("kvm")
     if text := module_text(inventory):
         lines.append(("kvm", text))
     if text := guests_text(inventory):
         lines.append(("guests", text))
-    lines += [("guests", text) for text in said.get("guests", ())]
+    lines += found("guests")
     lines += [("profile", _profile(found)) for found in inventory.profiles]
-    lines += [("note", text) for text in said.get("note", ())]
-    lines.append(("features", _feature_counts(inventory)))
+    lines += found("note")
+    lines.append(("features", _of_all((each.value for each in inventory.features.values()), "on every CPU")))
     if text := missing_text(missing(inventory)):
         lines.append(("missing", text))
     lines.append(("fingerprint", identity.fingerprint or no_fingerprint(inventory)))
@@ -127,20 +131,20 @@ def guests_text(inventory: Inventory) -> str:
     if found.source is Known.RECORDED:
         if nested is not None and nested.status is NestedStatus.NOT_OFFERED:
             return sentence(kinds.GuestsGetNoVmx(is_nested_off=is_nested_off(inventory)))
-        return f"KVM offers {_of_all(found.features.values(), ' to guests')}"
+        return f"KVM offers {_of_all(found.features.values(), 'features to guests')}"
     texts = [told(kinds.GuestsNotKnown(errno=nested.errno, is_asked=True))] if nested is not None else []
     if found.source is Known.UNKNOWN:
         texts.append(f"what a VM gets is not known: {why_text(found, next(iter(FEATURES)))}")
     elif found.expected is not None:
-        texts.append(f"{_of_all(found.features.values())}, {source_text(found, brief=True)}")
+        texts.append(f"{_of_all(found.features.values(), 'features')}, {source_text(found, brief=True)}")
     return "; ".join(texts)
 
 
-def _of_all(values: Iterable[bool | None], whom: str = "") -> str:
+def _of_all(values: Iterable[bool | None], what: str) -> str:
     """Count the features that are there, and those of which it is not known."""
     values = list(values)
     unknown = f", {values.count(None)} not known" if None in values else ""
-    return f"{values.count(True)} of {len(values)} features{whom}{unknown}"
+    return f"{values.count(True)} of {len(values)} {what}{unknown}"
 
 
 def _profile(found: Fit) -> str:
@@ -151,9 +155,3 @@ def _profile(found: Fit) -> str:
         return f"{found.profile.name}: not known"
     texts = [(found.lacking, f"lacks {len(found.lacking)} of {wanted}: "), (found.unknown, "not known: ")]
     return f"{found.profile.name}: " + "; ".join(word + ", ".join(names) for names, word in texts if names)
-
-
-def _feature_counts(inventory: Inventory) -> str:
-    values = [feature.value for feature in inventory.features.values()]
-    text = f"{values.count(True)} of {len(values)} on every CPU"
-    return text + (f", {values.count(None)} not known" if None in values else "")

@@ -107,3 +107,8 @@ def numbered(name: str) -> str | None:
     """
     key = name.casefold()
     return next((family for pattern, family in NUMBERS.items() if re.match(rf"{pattern}(?![\dx])", key)), None)
+
+
+def class_text(product: str) -> str:
+    """Say what CPUs of a product class are called; CPUs, if the class is not known."""
+    return CLASSES.get(product, "CPUs")
