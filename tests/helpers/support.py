@@ -162,8 +162,8 @@ def is_root() -> bool:
     return os.geteuid() == 0
 
 
-as_root = pytest.mark.skipif(not is_root(), reason="only root can become another user")
-"""For a test that takes two users."""
+as_root = pytest.mark.skipif(not is_root(), reason="takes root: another user, or another root directory")
+"""For a test that takes two users, or a root directory of its own."""
 
 
 def unprivileged_vmxd(*arguments: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 
@@ -41,13 +42,11 @@ def with_answer(change: Mapping[int, int] | None, kernel: str = "6.12.1") -> Inv
     return take_inventory(replace(HASWELL, kernel=kernel, kvm_msrs=answer))
 
 
-def two_cpus(kernel: str | None = "6.12.1", **second: object) -> Inventory:
-    """Return two Haswell CPUs, of which the second has other values of 0x3a and on, or another line of cpuinfo."""
-    readings = {int(name[1:], 16): value for name, value in second.items() if isinstance(value, int)}
-    lines = {name: value for name, value in second.items() if not isinstance(value, int)}
+def two_cpus(readings: Mapping[int, int] = MappingProxyType({}), **lines: object) -> Inventory:
+    """Return two Haswell CPUs, of which the second has other values of some MSRs, or other facts of cpuinfo."""
+    usual = VALUES | {0x3A: 5}
     cpus = {0: VMX_CPU, 1: replace(VMX_CPU, **lines)}  # type: ignore[arg-type]
-    host = host_of({0: VALUES | {0x3A: 5}, 1: VALUES | {0x3A: 5} | readings}, cpus)
-    return take_inventory(replace(host, kernel=kernel))
+    return take_inventory(replace(host_of({0: usual, 1: {**usual, **readings}}, cpus), kernel="6.12.1"))
 
 
 # What a VM gets -----------------------------------------------------------------------------------------------------
@@ -130,7 +129,7 @@ def test_the_worst_of_an_msr_is_told() -> None:
     ept, fixed = VALUES[0x48C], VALUES[0x486]
     assert isinstance(ept, int)
     assert isinstance(fixed, int)
-    inventory = two_cpus(x3a=1, x48c=ept ^ 1 << 21, x486=fixed ^ 1 << 5)
+    inventory = two_cpus({0x3A: 1, 0x48C: ept ^ 1 << 21, 0x486: fixed ^ 1 << 5})
     verdicts = {0x3A: Taken.REFUSED, 0x48C: Taken.UNNOTICED, 0x486: Taken.IRRELEVANT}
 
     assert {(1, index): verdict for index, verdict in verdicts.items()} == taken(inventory)

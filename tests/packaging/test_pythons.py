@@ -10,11 +10,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 from deploy.release.build import build_wheel
 from tests.helpers import newest
-from tests.helpers.support import LAKEFIELD, REPOSITORY, deploy_program, is_root, program, vmxd
+from tests.helpers.support import LAKEFIELD, REPOSITORY, as_root, deploy_program, program, vmxd
 from vmxd import __version__
 
 NEEDED: Final = frozenset(
@@ -27,10 +25,9 @@ NEEDED: Final = frozenset(
 TESTS: Final = ("tests/test_hosts.py::test_golden",)
 
 
+@as_root
 def test_newest_python(tmp_path: Path) -> None:
     """Every recorded host has the metrics that were reviewed, with no warning."""
-    if not is_root():
-        pytest.skip("changing the root directory takes root")
     name = newest.pythons()[-1]
     root = newest.python(name)
     modules = tmp_path / "modules"
