@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from tests.helpers.certificates import make_authority, make_pair
 from tests.helpers.inside import vmxd
 from tests.helpers.support import HOSTS
-from vmxd.fleet.api import AT_ONCE
+from vmxd.fleet.api import AT_ONCE, Api
+from vmxd.fleet.transport import PrometheusError
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 EMPTY: Final = {"status": "success", "data": {"resultType": "vector", "result": []}}
@@ -229,6 +232,19 @@ def test_hostile_answers(name: str) -> None:
     assert message in said.split("\n")[0]
     assert hint in said.split("\n")[1]
     assert said.replace("\n", "").isprintable()
+
+
+def test_a_refused_answer_leaves_no_socket() -> None:
+    """Its connection is closed with the API, not once somebody drops the error."""
+    with answering(ANSWERS["bomb"][0]) as url:
+        api = Api(url)
+        with pytest.raises(PrometheusError) as caught:
+            api.query("up")
+        api.close()
+        connections = psutil.Process().net_connections("tcp")
+
+    assert "128 MiB" in str(caught.value)
+    assert [] == [each for each in connections if each.raddr and each.raddr.port == urlsplit(url).port]
 
 
 @pytest.mark.parametrize(

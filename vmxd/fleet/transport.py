@@ -112,7 +112,8 @@ class Transport:
             self._drop(connection)
             raise self._failed(error) from error
         try:
-            unpacked = self._body(response)
+            with response:
+                unpacked = self._body(response)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._drop(connection)
             raise self._failed(error) from error
@@ -205,10 +206,10 @@ class Transport:
         headers = {"Host": target, **_proxy_authorization(proxy)}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         sock.sendall(f"CONNECT {target} HTTP/1.1\r\n{lines}\r\n".encode())
-        response = _Response(sock, method="CONNECT", connection=connection)
-        response.begin()
-        if response.status != http.client.OK:
-            raise _ConnectError(f"it answered {response.status}")
+        with _Response(sock, method="CONNECT", connection=connection) as response:
+            response.begin()
+            if response.status != http.client.OK:
+                raise _ConnectError(f"it answered {response.status}")
 
     def _body(self, response: http.client.HTTPResponse) -> bytes:
         packed = response.headers.get("Content-Encoding", "identity").lower() != "identity"
